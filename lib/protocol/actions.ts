@@ -1,0 +1,61 @@
+/**
+ * Every action services call on one another, with its parameters and result: the one place to look up who says
+ * what to whom. `Call` types `broker.call` and `ctx.call` with it.
+ */
+
+import type { ArtifactRef } from "../store/store.ts";
+import type { ModelMetadata, PredictRequest, PredictResponse, Readiness } from "./inference.ts";
+import type { Job, JobState, TrainingSpec } from "./jobs.ts";
+import type { Evaluation, Lineage, ModelRecord, ModelSignature, ModelVersion } from "./models.ts";
+
+export type DatasetSelection = { dataset: string; testLimit?: number };
+
+export interface Actions {
+  "registry.list": { params: Record<string, never>; result: ModelRecord[] };
+  "registry.get": { params: { model: string }; result: ModelRecord };
+  "registry.version": { params: { model: string; version?: string }; result: ModelVersion };
+  "registry.publish": {
+    params: {
+      model: string;
+      artifacts: ModelVersion["artifacts"];
+      signature: ModelSignature;
+      labels: string[];
+      metrics?: Evaluation;
+      lineage?: Lineage;
+    };
+    result: ModelVersion;
+  };
+  "registry.setAlias": { params: { model: string; alias: string; version: number }; result: ModelRecord };
+  /** Moves the production alias unless the version scores worse than the one it points at. */
+  "registry.promote": {
+    params: { model: string; version: number };
+    result: { promoted: boolean; reason: string; record: ModelRecord };
+  };
+
+  "trainer.start": {
+    params: Partial<TrainingSpec> & Pick<TrainingSpec, "model" | "architecture" | "data">;
+    result: Job;
+  };
+  "trainer.get": { params: { id: string }; result: Job };
+  "trainer.list": { params: { state?: JobState; limit?: number }; result: Job[] };
+  "trainer.cancel": { params: { id: string }; result: Job };
+
+  "converter.convert": {
+    params: { checkpoint: ArtifactRef; dataset: DatasetSelection };
+    result: { onnx: ArtifactRef; signature: ModelSignature; labels: string[]; parity: Lineage["parity"] };
+  };
+  "evaluator.evaluate": { params: { onnx: ArtifactRef; dataset: DatasetSelection }; result: Evaluation };
+
+  "inference.predict": { params: PredictRequest; result: PredictResponse };
+  "inference.metadata": { params: { model: string; version?: string }; result: ModelMetadata };
+  /** Without a model: whether every model of the registry that should be served is loaded on this node. */
+  "inference.ready": { params: { model?: string; version?: string }; result: Readiness };
+}
+
+export type ActionName = keyof Actions;
+
+export type Call = <A extends ActionName>(
+  action: A,
+  params: Actions[A]["params"],
+  options?: { timeout?: number; nodeID?: string; retries?: number },
+) => Promise<Actions[A]["result"]>;

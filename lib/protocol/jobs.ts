@@ -1,0 +1,86 @@
+/** Training jobs as the trainer stores and reports them. */
+
+import type { Evaluation } from "./models.ts";
+
+export const JOB_STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
+export type JobState = (typeof JOB_STATES)[number];
+
+export const JOB_STAGES = ["waiting", "training", "converting", "evaluating", "publishing", "done"] as const;
+export type JobStage = (typeof JOB_STAGES)[number];
+
+/** A class name and its options, as Keras serialises them: `{class_name: "Adam", config: {learning_rate: 0.001}}`. */
+export type KerasObject = { class_name: string; config: Record<string, unknown> };
+
+/** What `trainer.start` accepts. */
+export type TrainingSpec = {
+  /** Registry name the result is published under. */
+  model: string;
+  /** Keras JSON (`model.to_json()`), parsed. */
+  architecture: KerasObject;
+  data: {
+    /** A named data set: "mnist", or a folder of IDX files under the data set directory. */
+    dataset: string;
+    /** Use only the first n examples. @default all */
+    trainLimit?: number;
+    testLimit?: number;
+    /** Share of the training examples held out, drawn with the run's split stream. @default 0 */
+    validationSplit?: number;
+  };
+  loss: string;
+  optimizer: KerasObject;
+  /** @default 1 */
+  epochs: number;
+  /** @default 32 */
+  batchSize: number;
+  /** Root of every random stream of the run. @default 0 */
+  seed: number;
+  /** Move the `production` alias to the new version when it scores no worse. @default true */
+  promote: boolean;
+};
+
+export type TrainingProgress = {
+  /** From 1. */
+  epoch: number;
+  epochs: number;
+  step: number;
+  stepsPerEpoch: number;
+  /** Means over the epoch so far. */
+  loss: number;
+  accuracy: number;
+  examplesPerSecond: number;
+  secondsLeft: number;
+};
+
+export type EpochRecord = {
+  epoch: number;
+  loss: number;
+  accuracy: number;
+  validationLoss?: number;
+  validationAccuracy?: number;
+  seconds: number;
+};
+
+export type Job = {
+  id: string;
+  state: JobState;
+  stage: JobStage;
+  spec: TrainingSpec;
+  createdAt: string;
+  startedAt?: string;
+  finishedAt?: string;
+  /** Node that holds the lease, and until when (epoch milliseconds). */
+  owner?: string;
+  leaseExpiresAt?: number;
+  attempts: number;
+  cancelRequested: boolean;
+  progress?: TrainingProgress;
+  history: EpochRecord[];
+  result?: {
+    model: string;
+    version: number;
+    evaluation: Evaluation;
+    trainSeconds: number;
+    promoted: boolean;
+  };
+  error?: { type: string; message: string; data?: unknown };
+};

@@ -1,0 +1,73 @@
+/**
+ * Names of the metrics Moiety registers beside Moleculer's own. Labels are bounded: model, version, phase,
+ * outcome; never an id.
+ */
+
+export const METRICS = {
+  "moiety.inference.request.total": {
+    type: "counter",
+    labels: ["model", "outcome"],
+    description: "Predictions answered, by outcome (ok, or an error type)",
+  },
+  "moiety.inference.request.time": {
+    type: "histogram",
+    labels: ["model"],
+    unit: "ms",
+    description: "Time from acceptance to answer",
+  },
+  "moiety.inference.queue.size": {
+    type: "gauge",
+    labels: ["model"],
+    description: "Requests waiting for a batch",
+  },
+  "moiety.inference.batch.rows": {
+    type: "histogram",
+    labels: ["model"],
+    description: "Rows per executed batch",
+  },
+  "moiety.inference.worker.restarts": {
+    type: "counter",
+    labels: [],
+    description: "Inference workers replaced after a crash",
+  },
+  "moiety.cache.hits": {
+    type: "counter",
+    labels: ["tier"],
+    description: "Predictions answered from the cache",
+  },
+  "moiety.cache.misses": { type: "counter", labels: [], description: "Predictions that no tier had" },
+  "moiety.cache.errors": {
+    type: "counter",
+    labels: ["tier"],
+    description: "Cache operations that failed; the prediction went on without",
+  },
+  "moiety.model.loads": {
+    type: "counter",
+    labels: ["outcome"],
+    description: "Model versions loaded, by outcome",
+  },
+  "moiety.training.jobs": {
+    type: "counter",
+    labels: ["outcome"],
+    description: "Training jobs ended, by outcome",
+  },
+  "moiety.training.examples": { type: "counter", labels: [], description: "Examples trained on" },
+  "moiety.eventloop.delay.max": {
+    type: "gauge",
+    labels: [],
+    unit: "ms",
+    description: "Worst delay of the broker's event loop in the last interval",
+  },
+} as const satisfies Record<
+  string,
+  { type: "counter" | "gauge" | "histogram"; labels: readonly string[]; unit?: string; description: string }
+>;
+
+export type MetricName = keyof typeof METRICS;
+
+/** The part of Moleculer's metric registry that lib code may use; a no-op one serves tests. */
+export interface MetricSink {
+  increment(name: MetricName, labels?: Record<string, string>, value?: number): void;
+  set(name: MetricName, value: number, labels?: Record<string, string>): void;
+  observe(name: MetricName, value: number, labels?: Record<string, string>): void;
+}

@@ -1,0 +1,64 @@
+/** Registry vocabulary: models, immutable versions, aliases, lineage. Wire data, safe to send between nodes. */
+
+import type { ArtifactRef } from "../store/store.ts";
+import type { TensorSpec } from "../tensor/tensor.ts";
+
+export type ModelSignature = { inputs: TensorSpec[]; outputs: TensorSpec[] };
+
+/** Scores on a labelled set. Confusion matrix rows are the true class, columns the predicted one. */
+export type Evaluation = {
+  examples: number;
+  loss: number;
+  accuracy: number;
+  macro: { precision: number; recall: number; f1: number };
+  perClass: { label: string; precision: number; recall: number; f1: number; support: number }[];
+  confusionMatrix: number[][];
+};
+
+/** Where a version came from: enough to repeat it. */
+export type Lineage = {
+  jobId: string;
+  dataset: {
+    name: string;
+    digest: string;
+    trainExamples: number;
+    validationExamples: number;
+    testExamples: number;
+  };
+  seed: number;
+  engine: string;
+  codeVersion: string;
+  architecture: unknown;
+  loss: string;
+  optimizer: unknown;
+  epochs: number;
+  batchSize: number;
+  trainSeconds: number;
+  /** Converted graph against training graph, on real examples. */
+  parity: { examples: number; maxAbsError: number; tolerance: number };
+};
+
+export type ModelVersion = {
+  model: string;
+  /** 1, 2, 3 … */
+  version: number;
+  createdAt: string;
+  /** `onnx` is what inference serves; `checkpoint` is the trained state it was converted from. */
+  artifacts: { onnx: ArtifactRef; checkpoint?: ArtifactRef };
+  signature: ModelSignature;
+  /** Class names, by index of the last output dimension. */
+  labels: string[];
+  metrics?: Evaluation;
+  lineage?: Lineage;
+};
+
+export type ModelRecord = {
+  model: string;
+  createdAt: string;
+  versions: number[];
+  latestVersion: number;
+  /** `production` is what answers requests that name no version. */
+  aliases: Record<string, number>;
+};
+
+export const PRODUCTION_ALIAS = "production";
