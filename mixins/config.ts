@@ -1,0 +1,33 @@
+/**
+ * How a service finds the node's configuration: the broker carries it in its options, so that several brokers
+ * with different settings can live in one process.
+ */
+
+import type { ServiceBroker } from "moleculer";
+import type { Config } from "../lib/config.ts";
+import type { Call } from "../lib/protocol/actions.ts";
+import type { Emit } from "../lib/protocol/events.ts";
+
+declare module "moleculer" {
+  interface BrokerOptions {
+    moiety?: Config;
+  }
+}
+
+/** The node's configuration. @throws {Error} when the broker was not made with `brokerOptions` */
+export function configOf(broker: ServiceBroker): Config {
+  const config = broker.options.moiety;
+  if (!config)
+    throw new Error("This broker carries no Moiety configuration; create it with brokerOptions(config)");
+  return config;
+}
+
+/** `broker.call`, typed by the protocol's table of actions. */
+export function callOf(broker: ServiceBroker): Call {
+  return ((action, params, options) => broker.call(action, params, options)) as Call;
+}
+
+/** `broker.broadcast`, typed by the protocol's table of events: every node hears it. */
+export function broadcastOf(broker: ServiceBroker): Emit {
+  return (event, payload) => void broker.broadcast(event, payload);
+}
