@@ -1,0 +1,36 @@
+/** Gradients of matrix products. */
+
+import type { Value } from "../../onnx/builder.ts";
+import type { GradientContext, GradientRule } from "../gradient-rule.ts";
+
+/** Y = A'·B' + C, alpha and beta 1 (what Moiety builds). */
+const gemm: GradientRule = (c) => {
+  if (c.view.float("alpha", 1) !== 1 || c.view.float("beta", 1) !== 1)
+    return c.view.fail("alpha and beta must be 1");
+  const [a, b, g] = [c.input(0), c.input(1), c.gradient()];
+  const transA = c.view.int("transA", 0);
+  const transB = c.view.int("transB", 0);
+  const product = (x: Value, transX: number, y: Value, transY: number) =>
+    c.op("Gemm", [x, y], { transA: transX, transB: transY });
+  return [
+    !c.wants(0) ? undefined : transA ? product(b, transB, g, 1) : product(g, 0, b, 1 - transB),
+    !c.wants(1) ? undefined : transB ? product(g, 1, a, transA) : product(a, 1 - transA, g, 0),
+    c.wants(2) ? c.unbroadcast(g, c.input(2)) : undefined,
+  ];
+};
+
+function swapLast(c: GradientContext, x: Value): Value {
+  const axes = x.shape.map((_, i) => i);
+  const last = axes.length - 1;
+  return c.op("Transpose", [x], { perm: [...axes.slice(0, -2), last, last - 1] });
+}
+
+const matMul: GradientRule = (c) => {
+  const [a, b, g] = [c.input(0), c.input(1), c.gradient()];
+  return [
+    c.wants(0) ? c.unbroadcast(c.op("MatMul", [g, swapLast(c, b)]), a) : undefined,
+    c.wants(1) ? c.unbroadcast(c.op("MatMul", [swapLast(c, a), g]), b) : undefined,
+  ];
+};
+
+export const linear: Record<string, GradientRule> = { Gemm: gemm, MatMul: matMul };

@@ -1,0 +1,55 @@
+/** Gradients of reductions and of the fused cross-entropy. */
+
+import type { Value } from "../../onnx/builder.ts";
+import type { GradientContext, GradientRule } from "../gradient-rule.ts";
+
+/** The gradient of a reduction, with the folded axes back as 1, and how many elements were folded. */
+function spread(c: GradientContext): { gradient: Value; folded: number } {
+  const x = c.input(0);
+  const rank = x.shape.length;
+  const axes = (c.has(1) ? c.view.constant(1) : (c.view.ints("axes") ?? x.shape.map((_, i) => i))).map(
+    (axis) => c.view.axis(axis, rank),
+  );
+  const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+  const folded = c.known(axes.map((axis) => x.shape[axis]!)).reduce((a, b) => a * b, 1);
+  return { gradient: c.reshape(c.gradient(), kept), folded };
+}
+
+const reduceSum: GradientRule = (c) => [
+  c.op("Expand", [spread(c).gradient, c.graph.ints(c.known(c.input(0).shape))]),
+];
+
+const reduceMean: GradientRule = (c) => {
+  const { gradient, folded } = spread(c);
+  const scaled = c.mul(gradient, c.scalar(1 / folded));
+  return [c.op("Expand", [scaled, c.graph.ints(c.known(c.input(0).shape))])];
+};
+
+/**
+ * Loss over [N, C] scores and [N] integer labels: (softmax - onehot)·g, divided by N for the mean. The
+ * log-probabilities come from the node's own second output.
+ */
+const crossEntropy: GradientRule = (c) => {
+  const [scores, labels] = [c.input(0), c.input(1)];
+  if (scores.shape.length !== 2 || c.has(2))
+    return c.view.fail("only [batch, classes] without weights is differentiated");
+  const reduction = c.view.string("reduction", "mean");
+  const [rows, classes] = c.known(scores.shape) as [number, number];
+  const logProbabilities = c.graph.extraOutput(c.node, 1);
+  const values = c.graph.initializer("const_onehot", {
+    datatype: "FP32",
+    shape: [2],
+    data: Float32Array.of(0, 1),
+  });
+  const target = c.op("OneHot", [labels, c.graph.ints([classes]), values], { axis: 1 });
+  const difference = c.sub(c.op("Exp", [logProbabilities]), target);
+  if (reduction === "mean") return [c.mul(difference, c.mul(c.gradient(), c.scalar(1 / rows)))];
+  const gradient = reduction === "none" ? c.reshape(c.gradient(), [rows, 1]) : c.gradient();
+  return [c.mul(difference, gradient)];
+};
+
+export const reduction: Record<string, GradientRule> = {
+  ReduceSum: reduceSum,
+  ReduceMean: reduceMean,
+  SoftmaxCrossEntropyLoss: crossEntropy,
+};

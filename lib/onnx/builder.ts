@@ -1,0 +1,180 @@
+/**
+ * Builds an ONNX graph node by node, inferring the type and shape of every value as it goes, so that a mistake
+ * is met where it is made and later stages (gradients, layers) can read shapes.
+ */
+
+import { InvalidModelError } from "../errors.ts";
+import { allocate, type Datatype, type NumericArray } from "../tensor/datatype.ts";
+import {
+  type Attributes,
+  type Dim,
+  type Graph,
+  integers,
+  type Node,
+  type TensorLiteral,
+  type ValueInfo,
+} from "./graph.ts";
+import { inferOutputs } from "./operators/table.ts";
+
+/** A value of the graph under construction. */
+export type Value = Readonly<ValueInfo>;
+
+export class GraphBuilder {
+  readonly name: string;
+  readonly nodes: Node[] = [];
+  readonly inputs: Value[] = [];
+  readonly outputs: Value[] = [];
+  readonly initializers = new Map<string, TensorLiteral>();
+  readonly values = new Map<string, Value>();
+  private readonly constants = new Map<string, Value>();
+  private readonly taken = new Map<string, number>();
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** A name not used before in this graph, beginning with `stem`. */
+  unique(stem: string): string {
+    const count = this.taken.get(stem) ?? 0;
+    this.taken.set(stem, count + 1);
+    const name = count === 0 ? stem : `${stem}_${count}`;
+    return count > 0 && this.taken.has(name) ? this.unique(stem) : name;
+  }
+
+  input(name: string, datatype: Datatype, shape: Dim[]): Value {
+    const value = this.register(this.unique(name), datatype, shape);
+    this.inputs.push(value);
+    return value;
+  }
+
+  output(value: Value): void {
+    this.outputs.push(value);
+  }
+
+  /** A value under a given name: an alias made with Identity, so that inputs and outputs can be told by name. */
+  named(value: Value, name: string): Value {
+    return this.emit("Identity", [value], {}, [this.unique(name)])[0]!;
+  }
+
+  initializer(name: string, literal: TensorLiteral): Value {
+    const value = this.register(this.unique(name), literal.datatype, literal.shape);
+    this.initializers.set(value.name, literal);
+    return value;
+  }
+
+  /** A float32 scalar constant; equal ones are shared. */
+  scalar(number: number): Value {
+    return this.shared(`scalar:${number}`, "scalar", () => ({
+      datatype: "FP32",
+      shape: [],
+      data: Float32Array.of(number),
+    }));
+  }
+
+  /** A scalar constant of the given type. */
+  scalarOf(datatype: Datatype, number: number): Value {
+    return this.shared(`scalar:${datatype}:${number}`, "scalar", () => {
+      const data = allocate(datatype, 1) as NumericArray;
+      data[0] = datatype === "INT64" || datatype === "UINT64" ? BigInt(number) : number;
+      return { datatype, shape: [], data };
+    });
+  }
+
+  /** A one-dimensional INT64 constant; equal ones are shared. */
+  ints(values: readonly number[]): Value {
+    return this.shared(`ints:${values.join(",")}`, "ints", () => integers(values));
+  }
+
+  /** Appends a node with one output. @throws {InvalidModelError} when the inputs do not fit the operator */
+  op(op: string, inputs: readonly (Value | undefined)[], attributes: Attributes = {}): Value {
+    return this.emit(op, inputs, attributes, [this.unique(op.toLowerCase())])[0]!;
+  }
+
+  /** Appends a node with `count` outputs. */
+  ops(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    count: number,
+    attributes: Attributes = {},
+  ): Value[] {
+    const stem = op.toLowerCase();
+    return this.emit(
+      op,
+      inputs,
+      attributes,
+      Array.from({ length: count }, () => this.unique(stem)),
+    );
+  }
+
+  /** Adds a further output to a node already there (a gradient that needs, say, MaxPool's indices). */
+  extraOutput(node: Node, index: number): Value {
+    const present = node.outputs[index];
+    if (present) return this.valueOf(present);
+    while (node.outputs.length < index) node.outputs.push("");
+    node.outputs[index] = this.unique(`${node.outputs[0]}_out${index}`);
+    const inferred = inferOutputs(node, this.inputsOf(node), this.initializers);
+    const spec = inferred[index];
+    if (!spec) throw new InvalidModelError(`node '${node.name}'`, `${node.op} has no output ${index}`);
+    return this.register(node.outputs[index], spec.datatype, spec.shape);
+  }
+
+  valueOf(name: string): Value {
+    const value = this.values.get(name);
+    if (!value) throw new InvalidModelError(`graph '${this.name}'`, `no value '${name}'`);
+    return value;
+  }
+
+  inputsOf(node: Node): (Value | undefined)[] {
+    return node.inputs.map((name) => (name === "" ? undefined : this.valueOf(name)));
+  }
+
+  /** Constant integers behind a value, when it is an initializer. */
+  constantInts(value: Value | undefined): number[] | undefined {
+    const literal = value && this.initializers.get(value.name);
+    return literal ? Array.from(literal.data as ArrayLike<bigint | number>, Number) : undefined;
+  }
+
+  build(): Graph {
+    return {
+      name: this.name,
+      inputs: [...this.inputs],
+      outputs: [...this.outputs],
+      initializers: this.initializers,
+      nodes: this.nodes,
+    };
+  }
+
+  private emit(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    attributes: Attributes,
+    outputs: string[],
+  ): Value[] {
+    const node: Node = {
+      name: `${op}:${outputs[0]}`,
+      op,
+      domain: "",
+      inputs: inputs.map((value) => value?.name ?? ""),
+      outputs,
+      attributes,
+    };
+    const specs = inferOutputs(node, [...inputs], this.initializers);
+    this.nodes.push(node);
+    return outputs.map((name, i) => this.register(name, specs[i]!.datatype, specs[i]!.shape));
+  }
+
+  private register(name: string, datatype: Datatype, shape: Dim[]): Value {
+    const value: Value = Object.freeze({ name, datatype, shape });
+    this.values.set(name, value);
+    return value;
+  }
+
+  private shared(key: string, stem: string, make: () => TensorLiteral): Value {
+    let value = this.constants.get(key);
+    if (!value) {
+      value = this.initializer(`const_${stem}`, make());
+      this.constants.set(key, value);
+    }
+    return value;
+  }
+}
