@@ -1,0 +1,91 @@
+/**
+ * Makes the Python environment of the peers in .bench/venv, with the versions pinned in requirements.txt, and
+ * records for each peer whether it imports. A peer that cannot be installed is no failure: the benchmarks go on
+ * without it and name it under `missing` with the reason recorded here.
+ *
+ * PyTorch: the index has no CPU-only build for Linux on x86-64, and the build it has does not import without its
+ * CUDA libraries, so those are installed too (about 5 GB on disk) and never used.
+ */
+
+import { type SpawnSyncReturns, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import {
+  BENCH_DIRECTORY,
+  type PeerStatus,
+  PYTHON,
+  PYTHON_PEERS,
+  type PythonPeer,
+  REQUIREMENTS_FILE,
+  STATUS_FILE,
+  VENV_DIRECTORY,
+} from "./peers.ts";
+
+const VENV_DEADLINE_MS = 120_000;
+const INSTALL_DEADLINE_MS = 30 * 60_000;
+const IMPORT_DEADLINE_MS = 180_000;
+
+mkdirSync(BENCH_DIRECTORY, { recursive: true });
+const unusable = makeEnvironment();
+const outcomes = new Map<string, PeerStatus>();
+const statuses = Object.entries(PYTHON_PEERS).map(([peer, needs]: [string, PythonPeer]): PeerStatus => {
+  if (unusable) return { peer, installed: false, reason: unusable };
+  const key = JSON.stringify(needs);
+  const status = { ...(outcomes.get(key) ?? install(peer, needs)), peer };
+  outcomes.set(key, status);
+  console.log(`${peer}: ${status.installed ? JSON.stringify(status.versions) : `missing, ${status.reason}`}`);
+  return status;
+});
+writeFileSync(STATUS_FILE, `${JSON.stringify(statuses, null, 2)}\n`);
+
+/** The reason why no environment can be had, or undefined. */
+function makeEnvironment(): string | undefined {
+  if (existsSync(PYTHON)) return undefined;
+  const venv = spawnSync("python3", ["-m", "venv", "--clear", VENV_DIRECTORY], {
+    encoding: "utf8",
+    timeout: VENV_DEADLINE_MS,
+  });
+  return failure("python3 -m venv", venv);
+}
+
+function install(peer: string, needs: PythonPeer): PeerStatus {
+  console.log(`${peer}: installing ${needs.packages.join(", ")} …`);
+  const pip = python(
+    [
+      "-m",
+      "pip",
+      "install",
+      "--disable-pip-version-check",
+      "--quiet",
+      "-c",
+      REQUIREMENTS_FILE,
+      ...needs.packages,
+    ],
+    INSTALL_DEADLINE_MS,
+  );
+  const problem = failure("pip install", pip);
+  if (problem) return { peer, installed: false, reason: problem };
+  const names = needs.packages.map((name) => name.replace(/\[.*\]/, ""));
+  const probe = python(
+    [
+      "-c",
+      `import json\nfrom importlib.metadata import version\n${needs.modules.map((m) => `import ${m}`).join("\n")}\n` +
+        `print(json.dumps({name: version(name) for name in ${JSON.stringify(names)}}))`,
+    ],
+    IMPORT_DEADLINE_MS,
+  );
+  const broken = failure(`import ${needs.modules.join(", ")}`, probe);
+  if (broken) return { peer, installed: false, reason: broken };
+  const versions = JSON.parse(probe.stdout.trim().split("\n").at(-1) ?? "{}") as Record<string, string>;
+  return { peer, installed: true, versions };
+}
+
+function python(args: readonly string[], deadlineMs: number): SpawnSyncReturns<string> {
+  return spawnSync(PYTHON, args, { encoding: "utf8", timeout: deadlineMs, maxBuffer: 64 * 2 ** 20 });
+}
+
+/** What went wrong in a finished command, in one line, or undefined. */
+function failure(what: string, result: SpawnSyncReturns<string>): string | undefined {
+  if (result.status === 0) return undefined;
+  const detail = result.error?.message ?? result.stderr.trim().split("\n").at(-1) ?? "";
+  return `${what} failed (${result.signal ?? `exit ${result.status}`}): ${detail}`.slice(0, 500);
+}
