@@ -23,7 +23,7 @@ export class GraphBuilder {
   readonly name: string;
   readonly nodes: Node[] = [];
   readonly inputs: Value[] = [];
-  readonly outputs: Value[] = [];
+  private readonly outputs: { name: string; value: Value }[] = [];
   readonly initializers = new Map<string, TensorLiteral>();
   readonly values = new Map<string, Value>();
   private readonly constants = new Map<string, Value>();
@@ -47,13 +47,12 @@ export class GraphBuilder {
     return value;
   }
 
-  output(value: Value): void {
-    this.outputs.push(value);
-  }
-
-  /** A value under a given name: an alias made with Identity, so that inputs and outputs can be told by name. */
-  named(value: Value, name: string): Value {
-    return this.emit("Identity", [value], {}, [this.unique(name)])[0]!;
+  /** Makes `value` an output called `name`. */
+  output(value: Value, name: string): void {
+    const made = this.nodes.some((node) => node.outputs.includes(value.name));
+    const renamed = this.outputs.some((output) => output.value.name === value.name);
+    // Inputs, constants and values that are already an output keep their name and are copied.
+    this.outputs.push({ name, value: made && !renamed ? value : this.op("Identity", [value]) });
   }
 
   initializer(name: string, literal: TensorLiteral): Value {
@@ -118,6 +117,11 @@ export class GraphBuilder {
     return this.register(node.outputs[index], spec.datatype, spec.shape);
   }
 
+  /** Registers a further name with the type and shape of `like`, for a pass that rewires nodes. */
+  alias(like: Value, name: string): Value {
+    return this.register(this.unique(name), like.datatype, like.shape);
+  }
+
   valueOf(name: string): Value {
     const value = this.values.get(name);
     if (!value) throw new InvalidModelError(`graph '${this.name}'`, `no value '${name}'`);
@@ -135,12 +139,18 @@ export class GraphBuilder {
   }
 
   build(): Graph {
+    const names = new Map(this.outputs.map(({ name, value }) => [value.name, name]));
+    const renamed = (name: string): string => names.get(name) ?? name;
     return {
       name: this.name,
       inputs: [...this.inputs],
-      outputs: [...this.outputs],
+      outputs: this.outputs.map(({ name, value }) => ({ ...value, shape: [...value.shape], name })),
       initializers: this.initializers,
-      nodes: this.nodes,
+      nodes: this.nodes.map((node) => ({
+        ...node,
+        inputs: node.inputs.map(renamed),
+        outputs: node.outputs.map(renamed),
+      })),
     };
   }
 

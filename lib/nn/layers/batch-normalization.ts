@@ -1,0 +1,71 @@
+/**
+ * BatchNormalization (Ioffe and Szegedy 2015, arXiv:1502.03167) along one axis, as Keras 3 computes it: in training
+ * by the batch's mean and biased variance, which also update the moving averages; elsewhere by the moving averages.
+ */
+
+import { InvalidModelError } from "../../errors.ts";
+import type { LayerDefinition } from "../layer.ts";
+import { alongAxis, readInitializer, refusePenalties } from "./common.ts";
+
+export const batchNormalization: LayerDefinition = (config) => {
+  const axis = config.integer("axis", { fallback: -1, min: -8 });
+  const momentum = config.number("momentum", { fallback: 0.99, min: 0, max: 1 });
+  const epsilon = config.number("epsilon", { fallback: 1e-3, min: 0 });
+  const center = config.boolean("center", true);
+  const scale = config.boolean("scale", true);
+  const initializers = {
+    beta: readInitializer(config, "beta_initializer", "Zeros"),
+    gamma: readInitializer(config, "gamma_initializer", "Ones"),
+    moving_mean: readInitializer(config, "moving_mean_initializer", "Zeros"),
+    moving_variance: readInitializer(config, "moving_variance_initializer", "Ones"),
+  };
+  config.unset("synchronized", false);
+  config.unset("renorm", false);
+  config.ignore("fused", "virtual_batch_size");
+  refusePenalties(config, "beta", "gamma");
+
+  return (c, [x]) => {
+    const { value, order } = x!;
+    const rank = value.shape.length;
+    const kerasAxis = axis < 0 ? axis + rank : axis;
+    const channelAxis = order ? order.indexOf(kerasAxis) : kerasAxis;
+    const size = value.shape[channelAxis];
+    if (typeof size !== "number") throw new InvalidModelError("input", `axis ${axis} must have a known size`);
+    const g = c.graph;
+    const weight = (name: keyof typeof initializers, trainable: boolean) =>
+      c.weight({
+        name,
+        shape: [size],
+        initializer: initializers[name],
+        fans: { fanIn: size, fanOut: size },
+        trainable,
+      });
+    const gamma = scale ? weight("gamma", true) : undefined;
+    const beta = center ? weight("beta", true) : undefined;
+    const movingMean = weight("moving_mean", false);
+    const movingVariance = weight("moving_variance", false);
+
+    let mean = movingMean;
+    let variance = movingVariance;
+    let centered: typeof value;
+    if (c.training) {
+      const others = g.ints(value.shape.flatMap((_, i) => (i === channelAxis ? [] : [i])));
+      mean = g.op("ReduceMean", [value, others], { keepdims: 0 });
+      centered = g.op("Sub", [value, alongAxis(c, mean, rank, channelAxis)]);
+      variance = g.op("ReduceMean", [g.op("Mul", [centered, centered]), others], { keepdims: 0 });
+      for (const [moving, batch] of [
+        [movingMean, mean],
+        [movingVariance, variance],
+      ] as const) {
+        const kept = g.op("Mul", [moving, g.scalar(momentum)]);
+        c.updateWeight(moving, g.op("Add", [kept, g.op("Mul", [batch, g.scalar(1 - momentum)])]));
+      }
+    } else centered = g.op("Sub", [value, alongAxis(c, mean, rank, channelAxis)]);
+
+    const deviation = g.op("Sqrt", [g.op("Add", [variance, g.scalar(epsilon)])]);
+    const factor = gamma ? g.op("Div", [gamma, deviation]) : g.op("Reciprocal", [deviation]);
+    const scaled = g.op("Mul", [centered, alongAxis(c, factor, rank, channelAxis)]);
+    const result = beta ? g.op("Add", [scaled, alongAxis(c, beta, rank, channelAxis)]) : scaled;
+    return order ? { value: result, order } : { value: result };
+  };
+};

@@ -1,0 +1,36 @@
+/** Dense: y = activation(x·W + b) along the last axis. Kernel [in, units]. */
+
+import { InvalidModelError } from "../../errors.ts";
+import { inKerasOrder, type LayerDefinition } from "../layer.ts";
+import { readActivation, readInitializer, refusePenalties } from "./common.ts";
+
+export const dense: LayerDefinition = (config) => {
+  const units = config.integer("units", {});
+  const useBias = config.boolean("use_bias", true);
+  const kernelInitializer = readInitializer(config, "kernel_initializer", "GlorotUniform");
+  const biasInitializer = readInitializer(config, "bias_initializer", "Zeros");
+  const activate = readActivation(config);
+  refusePenalties(config, "kernel", "bias");
+
+  return (c, [x]) => {
+    const input = inKerasOrder(c.graph, x!);
+    const depth = input.shape.at(-1);
+    if (typeof depth !== "number" || input.shape.length < 2)
+      throw new InvalidModelError("input", `needs a known last size, received [${input.shape.join(",")}]`);
+    const fans = { fanIn: depth, fanOut: units };
+    const kernel = c.weight({
+      name: "kernel",
+      shape: [depth, units],
+      initializer: kernelInitializer,
+      fans,
+      trainable: true,
+    });
+    const bias = useBias
+      ? c.weight({ name: "bias", shape: [units], initializer: biasInitializer, fans, trainable: true })
+      : undefined;
+    if (input.shape.length === 2)
+      return activate(c, { value: c.graph.op("Gemm", bias ? [input, kernel, bias] : [input, kernel]) });
+    const product = c.graph.op("MatMul", [input, kernel]);
+    return activate(c, { value: bias ? c.graph.op("Add", [product, bias]) : product });
+  };
+};

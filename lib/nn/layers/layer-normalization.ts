@@ -1,0 +1,41 @@
+/** LayerNormalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450) over the last axis. */
+
+import { InvalidModelError } from "../../errors.ts";
+import { inKerasOrder, type LayerDefinition } from "../layer.ts";
+import { readInitializer, refusePenalties } from "./common.ts";
+
+export const layerNormalization: LayerDefinition = (config) => {
+  const axis = config.raw("axis") ?? -1;
+  const epsilon = config.number("epsilon", { fallback: 1e-3, min: 0 });
+  const center = config.boolean("center", true);
+  const scale = config.boolean("scale", true);
+  const betaInitializer = readInitializer(config, "beta_initializer", "Zeros");
+  const gammaInitializer = readInitializer(config, "gamma_initializer", "Ones");
+  config.unset("rms_scaling", false);
+  refusePenalties(config, "beta", "gamma");
+
+  return (c, [x]) => {
+    const g = c.graph;
+    const input = inKerasOrder(g, x!);
+    const last = input.shape.length - 1;
+    const axes = Array.isArray(axis) ? axis : [axis];
+    if (axes.length !== 1 || (axes[0] !== -1 && axes[0] !== last))
+      throw new InvalidModelError("axis", `received ${JSON.stringify(axis)}, expected the last axis`);
+    const size = input.shape[last];
+    if (typeof size !== "number") throw new InvalidModelError("input", "the last size must be known");
+    const fans = { fanIn: size, fanOut: size };
+    const gamma = scale
+      ? c.weight({ name: "gamma", shape: [size], initializer: gammaInitializer, fans, trainable: true })
+      : undefined;
+    const beta = center
+      ? c.weight({ name: "beta", shape: [size], initializer: betaInitializer, fans, trainable: true })
+      : undefined;
+
+    const over = g.ints([-1]);
+    const centered = g.op("Sub", [input, g.op("ReduceMean", [input, over], { keepdims: 1 })]);
+    const variance = g.op("ReduceMean", [g.op("Mul", [centered, centered]), over], { keepdims: 1 });
+    const normal = g.op("Div", [centered, g.op("Sqrt", [g.op("Add", [variance, g.scalar(epsilon)])])]);
+    const scaled = gamma ? g.op("Mul", [normal, gamma]) : normal;
+    return { value: beta ? g.op("Add", [scaled, beta]) : scaled };
+  };
+};

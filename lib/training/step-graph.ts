@@ -1,0 +1,163 @@
+/**
+ * Compiles a declared network into the ONNX graphs a run executes, for one batch size:
+ * the training step (forward, loss, backward, optimiser update) and the evaluation step (forward, loss).
+ *
+ * All trained weights travel as one flat vector `weights`, moving statistics as `statistics`, and each optimiser
+ * slot as one vector: few tensors cross into the runtime, and the update is a handful of long vector operations.
+ */
+
+import { gradients } from "../autodiff/backward.ts";
+import { InvalidModelError } from "../errors.ts";
+import type { LayerValue, RandomInput, WeightSpec } from "../nn/layer.ts";
+import { classesOf, type Loss } from "../nn/losses/loss.ts";
+import { buildNetwork, type Network } from "../nn/network.ts";
+import { GraphBuilder, type Value } from "../onnx/builder.ts";
+import { OPSET } from "../onnx/graph.ts";
+import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
+import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
+import type { Optimizer } from "../optim/optimizer.ts";
+import type { Datatype } from "../tensor/datatype.ts";
+import { elementCount } from "../tensor/tensor.ts";
+import { layoutOf, type WeightLayout } from "./weight-layout.ts";
+
+export type StepOptions = {
+  network: Network;
+  loss: Loss;
+  batchSize: number;
+  /** Element type of the data as it is fed; cast to FP32 in the graph. */
+  featureType: Datatype;
+};
+
+/** Weights of a network, found by building it once. */
+export type WeightPlan = {
+  trained: WeightSpec[];
+  statistics: WeightSpec[];
+  trainedLayout: WeightLayout;
+  statisticsLayout: WeightLayout;
+  /** Shape of the network's output for a batch of one. */
+  outputShape: number[];
+};
+
+export function planWeights(network: Network): WeightPlan {
+  const graph = new GraphBuilder(network.name);
+  const input = graph.input(network.input.name, "FP32", [1, ...network.input.shape]);
+  const built = buildNetwork(network, graph, input, {
+    training: false,
+    weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
+  });
+  const trained = built.weights.filter((spec) => spec.trainable);
+  const statistics = built.weights.filter((spec) => !spec.trainable);
+  return {
+    trained,
+    statistics,
+    trainedLayout: layoutOf(trained),
+    statisticsLayout: layoutOf(statistics),
+    outputShape: built.output.value.shape as number[],
+  };
+}
+
+export type TrainingStep = {
+  bytes: Uint8Array;
+  randomInputs: RandomInput[];
+};
+
+/**
+ * The training step. Inputs: features [batch, …], labels [batch] INT64, weights, statistics (if any), slot/<name>…,
+ * scalars [n], and one mask per random input. Outputs: loss [] (batch mean), correct [] (rows whose largest output
+ * is the label), weights_next, statistics_next, slot_next/<name>….
+ */
+export function compileTrainingStep(
+  plan: WeightPlan,
+  options: StepOptions,
+  optimizer: Optimizer,
+): TrainingStep {
+  if (plan.trainedLayout.size === 0)
+    throw new InvalidModelError("architecture", "the network has no weights to train");
+  const graph = new GraphBuilder(`${options.network.name}_training`);
+  const step = appendForward(graph, plan, options, true);
+  poolBeforeActivation(graph, new Set([step.output.value.name, step.output.logits?.value.name ?? ""]));
+
+  const parameters = plan.trained.map((spec) => step.weights.get(spec.name)!);
+  const found = gradients(graph, step.loss, parameters);
+  const flat = found.map((gradient) => graph.op("Reshape", [gradient, graph.ints([-1])]));
+  const gradient = flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
+
+  const slots = optimizer.slots.map((name) => graph.input(`slot/${name}`, "FP32", [plan.trainedLayout.size]));
+  const scalarVector = graph.input("scalars", "FP32", [optimizer.scalarCount]);
+  const scalars = Array.from({ length: optimizer.scalarCount }, (_, i) =>
+    graph.op("Squeeze", [
+      graph.op("Slice", [scalarVector, graph.ints([i]), graph.ints([i + 1]), graph.ints([0])]),
+      graph.ints([0]),
+    ]),
+  );
+  const next = optimizer.update(graph, { weights: step.flatWeights, gradient, slots, scalars });
+
+  graph.output(step.loss, "loss");
+  graph.output(step.correct, "correct");
+  graph.output(next.weights, "weights_next");
+  for (const [i, name] of optimizer.slots.entries()) graph.output(next.slots[i]!, `slot_next/${name}`);
+  if (plan.statistics.length > 0) {
+    const updated = plan.statistics.map((spec) => {
+      const value = step.updates.get(spec.name) ?? step.weights.get(spec.name)!;
+      return graph.op("Reshape", [value, graph.ints([-1])]);
+    });
+    graph.output(graph.op("Concat", updated, { axis: 0 }), "statistics_next");
+  }
+  return { bytes: serialise(graph), randomInputs: step.randomInputs };
+}
+
+/** The evaluation step. Inputs as above without slots, scalars and masks; outputs loss, correct, prediction. */
+export function compileEvaluationStep(plan: WeightPlan, options: StepOptions): Uint8Array {
+  const graph = new GraphBuilder(`${options.network.name}_evaluation`);
+  const step = appendForward(graph, plan, options, false);
+  graph.output(step.loss, "loss");
+  graph.output(step.correct, "correct");
+  graph.output(step.output.value, "prediction");
+  return serialise(graph);
+}
+
+function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptions, training: boolean) {
+  const { network, batchSize } = options;
+  const features = graph.input("features", options.featureType, [batchSize, ...network.input.shape]);
+  const labels = graph.input("labels", "INT64", [batchSize]);
+  const flatWeights = graph.input("weights", "FP32", [plan.trainedLayout.size]);
+  const weights = cut(graph, flatWeights, plan.trainedLayout);
+  if (plan.statistics.length > 0) {
+    const flat = graph.input("statistics", "FP32", [plan.statisticsLayout.size]);
+    for (const [name, value] of cut(graph, flat, plan.statisticsLayout)) weights.set(name, value);
+  }
+  const input =
+    options.featureType === "FP32" ? features : graph.op("Cast", [features], { to: ONNX_TYPE.FP32 });
+  const built = buildNetwork(network, graph, input, {
+    training,
+    weightValue: (spec) => weights.get(spec.name)!,
+  });
+  const loss = options.loss(graph, built.output, labels);
+  return { ...built, flatWeights, weights, loss, correct: countCorrect(graph, built.output, labels) };
+}
+
+/** Cuts a flat vector into its named weights. */
+function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string, Value> {
+  const sizes = layout.slices.map((slice) => slice.size);
+  const parts =
+    sizes.length === 1 ? [flat] : graph.ops("Split", [flat, graph.ints(sizes)], sizes.length, { axis: 0 });
+  return new Map(
+    layout.slices.map((slice, i) => [slice.name, graph.op("Reshape", [parts[i]!, graph.ints(slice.shape)])]),
+  );
+}
+
+function countCorrect(graph: GraphBuilder, output: LayerValue, labels: Value): Value {
+  classesOf(output);
+  const scores = output.logits?.value ?? output.value;
+  const best = graph.op("ArgMax", [scores], { axis: -1, keepdims: 0 });
+  const hits = graph.op("Cast", [graph.op("Equal", [best, labels])], { to: ONNX_TYPE.FP32 });
+  return graph.op("ReduceSum", [hits], { keepdims: 0 });
+}
+
+function serialise(graph: GraphBuilder): Uint8Array {
+  return writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} });
+}
+
+export function featureSize(network: Network): number {
+  return elementCount(network.input.shape);
+}

@@ -1,0 +1,49 @@
+/**
+ * Where each weight lies in the flat vectors a training step works on: trained weights in one, moving statistics
+ * in another, each in the order the network declares them.
+ */
+
+import type { WeightSpec } from "../nn/layer.ts";
+import { RandomStream } from "../random/stream.ts";
+import { elementCount } from "../tensor/tensor.ts";
+
+export type WeightSlice = { name: string; shape: number[]; offset: number; size: number };
+
+export type WeightLayout = { slices: WeightSlice[]; size: number };
+
+export function layoutOf(specs: readonly WeightSpec[]): WeightLayout {
+  let size = 0;
+  const slices = specs.map((spec) => {
+    const slice = { name: spec.name, shape: spec.shape, offset: size, size: elementCount(spec.shape) };
+    size += slice.size;
+    return slice;
+  });
+  return { slices, size };
+}
+
+/** Fresh values for every weight, each from its own stream: adding a layer leaves the others' draws as they were. */
+export function initialWeights(
+  specs: readonly WeightSpec[],
+  layout: WeightLayout,
+  seed: number,
+): Float32Array {
+  const flat = new Float32Array(layout.size);
+  specs.forEach((spec, i) => {
+    const { offset, size } = layout.slices[i]!;
+    flat.set(spec.initializer(size, spec.fans, RandomStream.named(seed, `init/${spec.name}`)), offset);
+  });
+  return flat;
+}
+
+/** The flat vector cut into its named weights; views, not copies. */
+export function namedWeights(
+  layout: WeightLayout,
+  flat: Float32Array,
+): Map<string, { shape: number[]; data: Float32Array }> {
+  return new Map(
+    layout.slices.map(({ name, shape, offset, size }) => [
+      name,
+      { shape, data: flat.subarray(offset, offset + size) },
+    ]),
+  );
+}
