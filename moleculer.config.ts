@@ -6,18 +6,64 @@
 import type { BrokerOptions } from "moleculer";
 import { type Config, readConfig } from "./lib/config.ts";
 import "./mixins/config.ts";
+import { eventLoopMiddleware } from "./mixins/event-loop.ts";
+import { livenessMiddleware } from "./mixins/liveness.ts";
+import { metricsMiddleware } from "./mixins/metrics.ts";
+import { metricsPageMiddleware } from "./mixins/metrics-page.ts";
+import { PrometheusReporter } from "./mixins/prometheus-reporter.ts";
+import { isWorthRetrying } from "./mixins/retry.ts";
+import { StderrLogger } from "./mixins/stderr-logger.ts";
 
+/** Deadline of calls that name none. Long work is a job, not a call. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** Options for one broker; make new ones for each. */
 export function brokerOptions(config: Config): BrokerOptions {
+  const cluster = config.mode === "cluster";
   return {
     moiety: config,
     namespace: config.namespace,
     ...(config.nodeID ? { nodeID: config.nodeID } : {}),
+
+    // Standard output belongs to what commands print as their result.
+    logger: new StderrLogger(),
+    logLevel: config.logLevel as NonNullable<BrokerOptions["logLevel"]>,
+
     // Typed arrays stay typed arrays; JSON and Notepack break them.
     serializer: "CBOR",
-    transporter: config.mode === "cluster" ? { type: "NATS", options: { url: config.natsUrl } } : null,
+    transporter: cluster
+      ? { type: "NATS", options: { url: config.natsUrl, reconnectTimeWait: 250, maxReconnectAttempts: -1 } }
+      : null,
+    // Halved: liveness finds dead processes, so these find only those that hang.
+    heartbeatInterval: 5,
+    heartbeatTimeout: 20,
+
+    // Moleculer's default is none: a lost message would be waited for until the end of time.
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    // Only idempotent actions opt in, with `retryPolicy: { enabled: true }`; the check and the delays are the
+    // caller's, because functions do not travel between nodes.
+    retryPolicy: { enabled: false, retries: 3, delay: 20, maxDelay: 500, factor: 2, check: isWorthRetrying },
+    // A call graph this deep is a loop.
+    maxCallLevel: 20,
+    contextParamsCloning: false,
+    validator: true,
+
     // Without it, stop() drops requests in flight.
     tracking: { enabled: true, shutdownTimeout: 10_000 },
-    logLevel: config.logLevel as NonNullable<BrokerOptions["logLevel"]>,
+
+    // An instance is accepted, though the typings only know names.
+    metrics: { enabled: true, reporter: new PrometheusReporter() as unknown as "Prometheus" },
+    middlewares: [
+      metricsMiddleware,
+      eventLoopMiddleware(),
+      ...(config.metricsPort > 0 ? [metricsPageMiddleware(config.http.host, config.metricsPort)] : []),
+      ...(cluster ? [livenessMiddleware()] : []),
+    ],
+
+    // The REPL asks `$node` what there is.
+    internalServices: true,
+    // The command line stops what it started, in order; Moleculer would exit the process on its own.
+    skipProcessEventRegistration: true,
   };
 }
 

@@ -53,6 +53,30 @@ export class PayloadTooLargeError extends MoietyError {
   }
 }
 
+/** The request's Content-Encoding is not one the gateway can undo. */
+export class UnsupportedEncodingError extends MoietyError {
+  readonly code = 415;
+  readonly type = "UNSUPPORTED_ENCODING";
+  constructor(encoding: string, accepted: readonly string[]) {
+    super(`Content-Encoding '${encoding}' is not supported; accepted: ${accepted.join(", ")}`, {
+      encoding,
+      accepted,
+    });
+  }
+}
+
+/** The client did not finish sending its request body in time. */
+export class SlowBodyError extends MoietyError {
+  readonly code = 408;
+  readonly type = "SLOW_BODY";
+  constructor(receivedBytes: number, timeoutMs: number) {
+    super(`Request body was not complete after ${timeoutMs} ms: ${receivedBytes} bytes received`, {
+      receivedBytes,
+      timeoutMs,
+    });
+  }
+}
+
 export class RouteNotFoundError extends MoietyError {
   readonly code = 404;
   readonly type = "ROUTE_NOT_FOUND";

@@ -1,0 +1,41 @@
+/**
+ * One HTTP request and its answer, as route handlers see it: no framework in sight. A handler returns a `Reply`,
+ * throws an error of the catalogue, or answers by itself (server-sent events) and returns undefined.
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+export type Exchange = {
+  request: IncomingMessage;
+  response: ServerResponse;
+  /** Decoded path parameters. */
+  params: Readonly<Record<string, string>>;
+};
+
+export type Reply = {
+  status: number;
+  body: string;
+  /** @default application/json */
+  contentType?: string;
+  headers?: Readonly<Record<string, string>>;
+};
+
+export type Handler = (exchange: Exchange) => Promise<Reply | undefined> | Reply | undefined;
+
+export type Method = "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
+
+/** `path` has named parameters: `/v2/models/:model`. */
+export type Route = { method: Method; path: string; handle: Handler };
+
+export function json(value: unknown, status = 200, headers?: Readonly<Record<string, string>>): Reply {
+  const reply = { status, body: JSON.stringify(value) };
+  return headers ? { ...reply, headers } : reply;
+}
+
+/** The query string's parameters; requests without one cost nothing more than the look. */
+export function queryOf(request: IncomingMessage): URLSearchParams {
+  // The framework rewrites `url` relative to its route but leaves the query string in place.
+  const url = request.url ?? "";
+  const mark = url.indexOf("?");
+  return new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1));
+}

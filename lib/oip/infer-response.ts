@@ -1,0 +1,65 @@
+/**
+ * Open Inference Protocol v2: a `PredictResponse` as the JSON body of an infer answer, data flat and row-major.
+ *
+ * JSON has no NaN or Infinity. Triton writes the bare tokens, which strict parsers refuse; others write null,
+ * which reads like a missing value. Here such an output is an error that names it: a model that answers NaN is
+ * broken, and its caller should hear so. FP16 and BF16 outputs have no JSON form and are refused, as Triton does.
+ */
+
+import { ExecutionError, InvalidInputError } from "../errors.ts";
+import type { PredictResponse } from "../protocol/inference.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { firstNonFinite, printFloat32 } from "./number-text.ts";
+
+/** @throws {ExecutionError} for NaN or Infinity {InvalidInputError} for a datatype without a JSON form */
+export function printInferResponse(response: PredictResponse, id?: string): string {
+  const head = `{"model_name":${JSON.stringify(response.model)},"model_version":${JSON.stringify(response.version)}`;
+  const echoed = id === undefined ? "" : `,"id":${JSON.stringify(id)}`;
+  let outputs = "";
+  for (const tensor of response.outputs)
+    outputs += `${outputs === "" ? "" : ","}${printTensor(tensor, response)}`;
+  return `${head}${echoed},"outputs":[${outputs}]}`;
+}
+
+function printTensor(tensor: Tensor, response: PredictResponse): string {
+  const name = JSON.stringify(tensor.name);
+  return `{"name":${name},"datatype":"${tensor.datatype}","shape":[${tensor.shape.join(",")}],"data":${printData(tensor, response)}}`;
+}
+
+function printData({ name, datatype, data }: Tensor, response: PredictResponse): string {
+  switch (datatype) {
+    case "FP32":
+      assertFinite(data as Float32Array, name, response);
+      return printFloat32(data as Float32Array);
+    case "FP64":
+      assertFinite(data as Float64Array, name, response);
+      return `[${data.join(",")}]`;
+    case "BOOL":
+      return `[${Array.from(data as Uint8Array, (value) => value !== 0).join(",")}]`;
+    case "BYTES":
+      return JSON.stringify(data);
+    case "FP16":
+    case "BF16":
+      throw new InvalidInputError({
+        field: `outputs["${name}"]`,
+        received: `a request for ${datatype} as JSON`,
+        expected: "other outputs: half precision has no JSON form",
+      });
+    default:
+      return `[${data.join(",")}]`;
+  }
+}
+
+/** @throws {ExecutionError} naming the output and the index */
+export function assertFinite(
+  data: Float32Array | Float64Array,
+  output: string,
+  { model, version }: PredictResponse,
+): void {
+  const index = firstNonFinite(data);
+  if (index >= 0)
+    throw new ExecutionError(
+      `Model '${model}' version '${version}'`,
+      `output '${output}' is ${data[index]} at index ${index}, which JSON cannot carry`,
+    );
+}

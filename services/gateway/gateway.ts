@@ -1,0 +1,124 @@
+/**
+ * Everything behind the gateway service: the server, the routes and what they need, and how errors leave.
+ * Shutting down: readiness turns 503, event streams end, requests in flight are answered, connections close.
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServiceBroker } from "moleculer";
+import type { IncomingRequest } from "moleculer-web";
+import { RouteNotFoundError } from "../../lib/errors.ts";
+import { answer } from "../../lib/http/answer.ts";
+import { errorAnswer } from "../../lib/http/error-answer.ts";
+import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
+import type { Events } from "../../lib/protocol/events.ts";
+import { callOf, configOf } from "../../mixins/config.ts";
+import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
+import packageJson from "../../package.json" with { type: "json" };
+import type { Backend } from "./backend.ts";
+import { type Alias, aliasesOf, pathOf } from "./dispatch.ts";
+import { inferenceRoutes } from "./inference-routes.ts";
+import { JobStreams, type StreamedEvent } from "./job-streams.ts";
+import { managementRoutes } from "./management-routes.ts";
+import { MetadataCache } from "./metadata-cache.ts";
+import { operationsRoutes } from "./operations-routes.ts";
+
+type Logger = ServiceBroker["logger"];
+
+export type GatewaySettings = {
+  /** Answers `POST /predict` when the body names no model. */
+  defaultModel: string;
+  /** Longest wait for a request body. */
+  bodyTimeoutMs: number;
+  /** Longest wait for requests in flight when stopping. */
+  stopTimeoutMs: number;
+};
+
+export class Gateway {
+  /** The routes, in the order they are tried. */
+  readonly aliases: Record<string, Alias>;
+  readonly #broker: ServiceBroker;
+  readonly #logger: Logger;
+  readonly #settings: GatewaySettings;
+  readonly #server: HttpServer;
+  readonly #metadata: MetadataCache;
+  readonly #streams: JobStreams;
+  #stopping = false;
+
+  constructor(broker: ServiceBroker, logger: Logger, settings: GatewaySettings, listener: RequestListener) {
+    const config = configOf(broker);
+    const call = callOf(broker);
+    this.#broker = broker;
+    this.#logger = logger;
+    this.#settings = settings;
+    this.#server = new HttpServer(config.http, listener, (...refused) => this.fail(...refused));
+    this.#metadata = new MetadataCache((model, version) =>
+      call("inference.metadata", version === undefined ? { model } : { model, version }),
+    );
+    this.#streams = new JobStreams((id) => call("trainer.get", { id }));
+    const backend: Backend = {
+      call,
+      predictTimeoutMs: config.inference.timeoutMs,
+      bodyLimits: { maxBytes: config.http.maxBodyBytes, timeoutMs: settings.bodyTimeoutMs },
+      defaultModel: settings.defaultModel,
+      version: packageJson.version,
+      metadata: this.#metadata,
+      streams: this.#streams,
+      draining: () => this.draining,
+      metricsText: () => metricsTextOf(broker),
+    };
+    const routes = [...inferenceRoutes(backend), ...managementRoutes(backend)];
+    this.aliases = aliasesOf([...routes, ...operationsRoutes(backend, routes)], (...failed) =>
+      this.fail(...failed),
+    );
+  }
+
+  /** Base URL, once started. */
+  get url(): string {
+    return this.#server.url;
+  }
+
+  /** Whether the node is starting or stopping, so that no new requests should come here. */
+  get draining(): boolean {
+    return this.#stopping || !this.#broker.started;
+  }
+
+  /** @throws {PortInUseError} */
+  async start(): Promise<void> {
+    await this.#server.start();
+    this.#logger.info(`Listening on ${this.url}`);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#streams.close();
+    await this.#server.stop(this.#settings.stopTimeoutMs);
+  }
+
+  onTraining<E extends StreamedEvent>(event: E, payload: Events[E]): void {
+    this.#streams.publish(event, payload);
+  }
+
+  /** A model has changed: what was known of it is asked for again. */
+  onModel({ model }: { model: string }): void {
+    this.#metadata.forget(model);
+  }
+
+  notFound(request: IncomingRequest, response: ServerResponse): void {
+    this.fail(request, response, new RouteNotFoundError(request.method ?? "", pathOf(request)));
+  }
+
+  /** Answers with an error; what its caller may not see goes to the log. */
+  fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    const { status, type, body, headers } = errorAnswer(error);
+    if (status === 500) this.#logger.error(`${request.method} ${request.url} failed (${type})`, error);
+    if (response.headersSent) response.destroy();
+    else answer(request, response, status, body, undefined, headers);
+  }
+}
+
+/** The base URL of a broker's gateway. @throws {Error} when it has none that has started */
+export function gatewayUrlOf(broker: ServiceBroker): string {
+  const service = broker.getLocalService("gateway") as unknown as { gateway?: Gateway } | undefined;
+  if (!service?.gateway) throw new Error("This broker runs no gateway");
+  return service.gateway.url;
+}

@@ -1,0 +1,144 @@
+/** Open Inference Protocol v2 under /v2, and the plain `POST /predict` for images. */
+
+import type { IncomingMessage } from "node:http";
+import { errorMessage, errorType, InvalidInputError } from "../../lib/errors.ts";
+import { readBody } from "../../lib/http/body.ts";
+import { type Exchange, json, type Reply, type Route } from "../../lib/http/exchange.ts";
+import { type ImageBody, imagePredictRequest, parseImageBody } from "../../lib/images/predict-request.ts";
+import { printImageResponse } from "../../lib/images/predict-response.ts";
+import { parseInferRequest } from "../../lib/oip/infer-request.ts";
+import { printInferResponse } from "../../lib/oip/infer-response.ts";
+import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
+import type {
+  ModelMetadata,
+  PredictRequest,
+  PredictResponse,
+  Readiness,
+} from "../../lib/protocol/inference.ts";
+import type { Backend } from "./backend.ts";
+
+const READINESS_TIMEOUT_MS = 2_000;
+
+export function inferenceRoutes(backend: Backend): Route[] {
+  return [
+    // The hot paths first: routes are tried in order.
+    { method: "POST", path: "/v2/models/:model/infer", handle: (exchange) => infer(backend, exchange) },
+    { method: "POST", path: "/predict", handle: (exchange) => predictImage(backend, exchange) },
+    {
+      method: "POST",
+      path: "/v2/models/:model/versions/:version/infer",
+      handle: (exchange) => infer(backend, exchange),
+    },
+    { method: "GET", path: "/v2/health/live", handle: () => json({ live: true }) },
+    { method: "GET", path: "/v2/health/ready", handle: () => serverReady(backend) },
+    { method: "GET", path: "/v2", handle: () => json(serverMetadata(backend.version)) },
+    { method: "GET", path: "/v2/models/:model", handle: (exchange) => metadata(backend, exchange) },
+    { method: "GET", path: "/v2/models/:model/ready", handle: (exchange) => modelReady(backend, exchange) },
+    {
+      method: "GET",
+      path: "/v2/models/:model/versions/:version",
+      handle: (exchange) => metadata(backend, exchange),
+    },
+    {
+      method: "GET",
+      path: "/v2/models/:model/versions/:version/ready",
+      handle: (exchange) => modelReady(backend, exchange),
+    },
+  ];
+}
+
+async function infer(backend: Backend, { request, params }: Exchange): Promise<Reply> {
+  const { model, version } = params;
+  refuseBinaryBody(request);
+  const body = await readBody(request, backend.bodyLimits);
+  const parsed = parseInferRequest(body, model!, version);
+  applyCacheHeader(request, parsed.request);
+  const response = await predict(backend, parsed.request);
+  return { status: 200, body: printInferResponse(response, parsed.id) };
+}
+
+async function predictImage(backend: Backend, { request }: Exchange): Promise<Reply> {
+  const body = parseImageBody(await readBody(request, backend.bodyLimits));
+  // Awaiting what is already there would cost the hot path a turn of the microtask queue.
+  const known = modelOf(backend, body);
+  const metadata = known instanceof Promise ? await known : known;
+  const image = imagePredictRequest(body, metadata);
+  applyCacheHeader(request, image.request);
+  const response = await predict(backend, image.request);
+  return { status: 200, body: printImageResponse(response, metadata.labels, image.batch) };
+}
+
+function predict(backend: Backend, request: PredictRequest): Promise<PredictResponse> {
+  return backend.call("inference.predict", request, { timeout: backend.predictTimeoutMs });
+}
+
+/** The named model; else the default one; else, where there is only one, that. */
+function modelOf(backend: Backend, { model, version }: ImageBody): ModelMetadata | Promise<ModelMetadata> {
+  if (model !== undefined) return backend.metadata.get(model, version);
+  const found = backend.metadata.get(backend.defaultModel, version);
+  return found instanceof Promise
+    ? found.catch((error: unknown) => onlyModel(backend, version, error))
+    : found;
+}
+
+async function onlyModel(
+  backend: Backend,
+  version: string | undefined,
+  error: unknown,
+): Promise<ModelMetadata> {
+  if (errorType(error) !== "MODEL_NOT_FOUND") throw error;
+  const models = await backend.call("registry.list", {});
+  if (models.length !== 1) throw error;
+  return backend.metadata.get(models[0]!.model, version);
+}
+
+/** `Moiety-Cache: off` keeps a request from the prediction cache without touching its body. */
+function applyCacheHeader({ headers }: IncomingMessage, request: PredictRequest): void {
+  const header = headers["moiety-cache"];
+  if (header === undefined) return;
+  if (header !== "on" && header !== "off")
+    throw new InvalidInputError({
+      field: "header Moiety-Cache",
+      received: JSON.stringify(header),
+      expected: "on or off",
+    });
+  if (header === "off") request.cache = false;
+}
+
+function refuseBinaryBody({ headers }: IncomingMessage): void {
+  const received = headers["inference-header-content-length"];
+  if (received !== undefined)
+    throw new InvalidInputError({
+      field: "header Inference-Header-Content-Length",
+      received: String(received),
+      expected: "no such header: the binary tensor extension is not supported, send JSON",
+    });
+}
+
+async function metadata(backend: Backend, { params }: Exchange): Promise<Reply> {
+  return json(modelMetadata(await backend.call("inference.metadata", modelParams(params))));
+}
+
+async function modelReady(backend: Backend, { params }: Exchange): Promise<Reply> {
+  const readiness = backend.draining()
+    ? { ready: false, reason: "the gateway is shutting down" }
+    : await backend.call("inference.ready", modelParams(params), { timeout: READINESS_TIMEOUT_MS });
+  return readinessReply(readiness, { name: params.model });
+}
+
+async function serverReady(backend: Backend): Promise<Reply> {
+  if (backend.draining()) return readinessReply({ ready: false, reason: "the gateway is shutting down" });
+  try {
+    return readinessReply(await backend.call("inference.ready", {}, { timeout: READINESS_TIMEOUT_MS }));
+  } catch (error) {
+    return readinessReply({ ready: false, reason: errorMessage(error) });
+  }
+}
+
+function readinessReply({ ready, reason }: Readiness, about: Record<string, unknown> = {}): Reply {
+  return ready ? json({ ...about, ready }) : json({ ...about, ready, reason }, 503, { "Retry-After": "1" });
+}
+
+function modelParams({ model, version }: Exchange["params"]): { model: string; version?: string } {
+  return version === undefined ? { model: model! } : { model: model!, version };
+}

@@ -1,0 +1,20 @@
+/** `GET /metrics` for Prometheus, and `GET /`, the index of everything the gateway answers. */
+
+import { json, type Route } from "../../lib/http/exchange.ts";
+import type { Backend } from "./backend.ts";
+
+const PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+/** @param others every other route, for the index */
+export function operationsRoutes(backend: Backend, others: readonly Route[]): Route[] {
+  const metrics: Route = {
+    method: "GET",
+    path: "/metrics",
+    handle: () => ({ status: 200, body: backend.metricsText(), contentType: PROMETHEUS_TYPE }),
+  };
+  const routes = [...others, metrics]
+    .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`)
+    .sort();
+  const index = { name: "moiety", version: backend.version, routes };
+  return [metrics, { method: "GET", path: "/", handle: () => json(index) }];
+}
