@@ -1,4 +1,4 @@
-import { median, Report, type ReportData } from "./report.ts";
+import { median, Report, type ReportData, rotated } from "./report.ts";
 
 const MACHINE = { cores: 2, cpu: "Test CPU", node: "24.0.0" };
 
@@ -61,6 +61,20 @@ describe("a benchmark report", () => {
     report.add("b", "requests/s", 1);
     expect(() => report.ratio("a.vs.c", "a", "c")).toThrow("no result named c");
     expect(() => report.ratio("a.vs.b", "a", "b")).toThrow("a is in ms, b in requests/s");
+  });
+
+  test("subtracts round by round, and refuses to when the rounds do not match", () => {
+    const report = new Report(MACHINE);
+    for (const ms of [5, 7]) report.add("cluster", "ms", ms);
+    for (const ms of [4, 4]) report.add("embedded", "ms", ms);
+    report.difference("added", "cluster", "embedded");
+    expect(report.data().results.at(-1)).toMatchObject({ name: "added", value: 2, min: 1, max: 3, runs: 2 });
+    report.add("cluster", "ms", 6);
+    expect(() => report.difference("again", "cluster", "embedded")).toThrow("differ in unit or rounds");
+  });
+
+  test("lets another contestant begin each round", () => {
+    expect([0, 1, 2, 3].map((round) => rotated(["a", "b", "c"], round)[0])).toEqual(["a", "b", "c", "a"]);
   });
 
   test("refuses samples that are no numbers and samples in another unit than before", () => {

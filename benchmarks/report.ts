@@ -46,8 +46,14 @@ export class Report {
     this.#ratios.set(name, median(a.samples) / median(b.samples));
   }
 
-  has(name: string): boolean {
-    return this.#series.has(name);
+  /** Adds, round by round, how much more `name` took than `base`. */
+  difference(result: string, name: string, base: string): void {
+    const [a, b] = [this.#seriesOf(name), this.#seriesOf(base)];
+    if (a.unit !== b.unit || a.samples.length !== b.samples.length)
+      throw new RangeError(`${result}: ${name} and ${base} differ in unit or rounds`);
+    a.samples.forEach((sample, round) => {
+      this.add(result, a.unit, sample - b.samples[round]!);
+    });
   }
 
   missing(peer: string, reason: string): void {
@@ -121,6 +127,12 @@ export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Another item begins each round, so that none always follows the same other. */
+export function rotated<T>(items: readonly T[], round: number): T[] {
+  const shift = round % items.length;
+  return [...items.slice(shift), ...items.slice(0, shift)];
 }
 
 /** Four significant digits: more would claim a precision that the runs do not have. */

@@ -13,7 +13,7 @@ import { type Child, type Children, withChildren } from "./children.ts";
 import { MNIST_DIRECTORY } from "./mnist.ts";
 import { type BenchmarkOptions, readOptions } from "./options.ts";
 import { missingPeers, PYTHON } from "./peers/peers.ts";
-import { Report } from "./report.ts";
+import { Report, rotated } from "./report.ts";
 
 const NET = "cnn32";
 const OURS = "moiety";
@@ -123,10 +123,4 @@ function checkLearned(name: string, { loss, accuracy }: Run, { maxLoss }: Plan):
 
 function stepName(contestant: string): string {
   return `train.${NET}.step.${contestant}`;
-}
-
-/** Another contestant begins each round, so that none always follows the same other. */
-function rotated<T>(items: readonly T[], by: number): T[] {
-  const shift = by % items.length;
-  return [...items.slice(shift), ...items.slice(0, shift)];
 }

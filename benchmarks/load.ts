@@ -1,0 +1,151 @@
+/**
+ * The load generator, a process of its own: keeps a number of connections busy for a while, each with one request
+ * in flight, checks every answer, and reports requests per second and exact percentiles of their latencies (from
+ * the write of a request to its complete answer; no histogram, nothing corrected). The rate counts answers inside the
+ * measured window; latencies are those of all requests sent inside it, also when their answer came later, so that a
+ * slow server's longest waits are not cut off.
+ *
+ * Line protocol: a `LoadOrder` on stdin, a `LoadResult` on stdout, until stdin ends.
+ */
+
+import { createInterface } from "node:readline";
+import { type Answer, Connection, postRequest } from "./connection.ts";
+
+const MAX_FAILURES = 20;
+const BROKEN_PAUSE_MS = 50;
+const DRAIN_DEADLINE_MS = 40_000;
+
+export type LoadOrder = {
+  url: string;
+  /** Request bodies, sent in turn, and the digit each must be answered with. */
+  requests: { body: string; digit: number }[];
+  /** Share of answers that must be right: 1 for servers of the reference model. */
+  minRight: number;
+  connections: number;
+  warmUpMs: number;
+  durationMs: number;
+};
+
+export type LoadResult = {
+  requestsPerSecond: number;
+  p50Ms: number;
+  p99Ms: number;
+  requests: number;
+  right: number;
+  /** Processor time of the load generator itself, in cores. */
+  cpuShare: number;
+};
+
+if (import.meta.main)
+  for await (const line of createInterface({ input: process.stdin })) {
+    try {
+      console.log(JSON.stringify(await runLoad(JSON.parse(line) as LoadOrder)));
+    } catch (error) {
+      console.log(JSON.stringify({ error: (error as Error).message }));
+    }
+  }
+
+/** @throws {Error} when answers are wrong, broken or missing, with the first reason */
+export async function runLoad(order: LoadOrder): Promise<LoadResult> {
+  const url = new URL(order.url);
+  const requests = order.requests.map(({ body, digit }) => ({ bytes: postRequest(url, body), digit }));
+  const address = { host: url.hostname, port: Number(url.port) };
+  const from = performance.now() + order.warmUpMs;
+  const until = from + order.durationMs;
+  const latenciesMs: number[] = [];
+  const failures: string[] = [];
+  const cpuBefore = process.cpuUsage();
+  const startedAllMs = performance.now();
+  let sent = 0;
+  let answered = 0;
+  let completed = 0;
+  let right = 0;
+
+  const client = (): Promise<void> =>
+    new Promise((resolve) => {
+      let startedMs = 0;
+      let digit = -1;
+      const next = (): void => {
+        if (performance.now() >= until || failures.length >= MAX_FAILURES) {
+          connection.close();
+          clearTimeout(deadline);
+          resolve();
+          return;
+        }
+        const request = requests[sent++ % requests.length]!;
+        digit = request.digit;
+        startedMs = performance.now();
+        connection.send(request.bytes);
+      };
+      const connection = new Connection(
+        address,
+        (answer) => {
+          const now = performance.now();
+          if (startedMs >= from) latenciesMs.push(now - startedMs);
+          if (now >= from && now < until) completed++;
+          const got = digitOf(answer);
+          answered++;
+          if (got === digit) right++;
+          else if (typeof got === "string") failures.push(got);
+          next();
+        },
+        (reason) => {
+          failures.push(reason);
+          setTimeout(next, BROKEN_PAUSE_MS);
+        },
+      );
+      const deadline = setTimeout(
+        () => {
+          failures.push(`no answer within ${DRAIN_DEADLINE_MS} ms of the end`);
+          connection.close();
+          resolve();
+        },
+        until - performance.now() + DRAIN_DEADLINE_MS,
+      );
+      next();
+    });
+
+  await Promise.all(Array.from({ length: order.connections }, client));
+  const elapsedMs = performance.now() - startedAllMs;
+  const cpu = process.cpuUsage(cpuBefore);
+  if (failures.length > 0)
+    throw new Error(`${failures.length} requests failed, the first with: ${failures[0]}`);
+  if (completed === 0 || latenciesMs.length === 0)
+    throw new Error(`no request was sent and answered within ${order.durationMs} ms`);
+  if (right < order.minRight * answered)
+    throw new Error(`${answered - right} of ${answered} answers were wrong digits`);
+  latenciesMs.sort((a, b) => a - b);
+  return {
+    requestsPerSecond: (completed * 1000) / order.durationMs,
+    p50Ms: percentile(latenciesMs, 0.5),
+    p99Ms: percentile(latenciesMs, 0.99),
+    requests: answered,
+    right,
+    cpuShare: (cpu.user + cpu.system) / 1000 / elapsedMs,
+  };
+}
+
+/** Smallest sample that at least `share` of all samples do not exceed (nearest rank). */
+export function percentile(sorted: readonly number[], share: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)]!;
+}
+
+/**
+ * The digit an answer names, or why it names none. Understands `{"prediction": digit}` and the probabilities of an
+ * Open Inference Protocol v2 answer.
+ */
+export function digitOf({ status, body }: Answer): number | string {
+  if (status !== 200) return `status ${status}: ${body.slice(0, 200)}`;
+  let answer: { prediction?: unknown; outputs?: { data?: unknown }[] };
+  try {
+    answer = JSON.parse(body) as typeof answer;
+  } catch {
+    return `not JSON: ${body.slice(0, 200)}`;
+  }
+  if (Number.isInteger(answer.prediction)) return answer.prediction as number;
+  const scores = answer.outputs?.[0]?.data;
+  if (!Array.isArray(scores) || scores.length !== 10) return `no prediction in: ${body.slice(0, 200)}`;
+  let best = 0;
+  for (let digit = 1; digit < 10; digit++) if (scores[digit] > scores[best]) best = digit;
+  return best;
+}

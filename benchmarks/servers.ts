@@ -1,0 +1,129 @@
+/**
+ * The servers that `bench:serve` compares: how each is started, where it listens, what a request body looks like.
+ * To add one: an entry in `PEER_SERVERS` (and in peers/peers.ts if it needs Python packages).
+ */
+
+import type { AddressInfo } from "node:net";
+import { createServer } from "node:net";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { Child, Children } from "./children.ts";
+import type { DigitImage } from "./mnist.ts";
+import { PYTHON, VENV_DIRECTORY } from "./peers/peers.ts";
+
+const ROOT_DIRECTORY = join(import.meta.dirname, "..");
+const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
+/** The first start trains the example model. */
+const FIRST_START_DEADLINE_MS = 900_000;
+const PYTHON_ENVIRONMENT = { PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
+const URL_IN_LINE = /https?:\/\/[\w.:[\]-]+:\d+/;
+
+export type Server = { name: string; child: Child; url: string; body: (image: DigitImage) => string };
+
+/** What peers may need: the served model as ONNX, and a Keras file of the same architecture. */
+export type PeerModels = { onnx: string; keras: string };
+type StartPeer = (children: Children, models: PeerModels) => Promise<Server>;
+
+const plainBody = ({ pixels }: DigitImage): string => JSON.stringify({ image: [...pixels] });
+
+const inferBody = ({ pixels }: DigitImage): string =>
+  JSON.stringify({
+    inputs: [{ name: "image", shape: [1, 28, 28], datatype: "UINT8", data: [...pixels] }],
+    parameters: { cache: false },
+  });
+
+export const PEER_SERVERS = {
+  flask: async (children, { keras }) => {
+    const port = await freePort();
+    const child = children.start({
+      name: "serve-flask",
+      command: PYTHON,
+      args: [join(CONTESTANTS_DIRECTORY, "flask_serve.py"), keras, String(port)],
+      env: { ...PYTHON_ENVIRONMENT, KERAS_BACKEND: "tensorflow", TF_CPP_MIN_LOG_LEVEL: "2" },
+    });
+    return { name: "flask", child, url: `http://127.0.0.1:${port}/predict`, body: plainBody };
+  },
+  fastapi: (children, models) => startFastApi(children, models, "fastapi", 1),
+  fastapi2: (children, models) => startFastApi(children, models, "fastapi2", 2),
+  bare: async (children, { onnx }) => {
+    const port = await freePort();
+    const child = children.start({
+      name: "serve-bare",
+      command: process.execPath,
+      args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(port), String(inferenceWorkers())],
+    });
+    return { name: "bare", child, url: `http://127.0.0.1:${port}/predict`, body: plainBody };
+  },
+} as const satisfies Record<string, StartPeer>;
+
+export type PeerName = keyof typeof PEER_SERVERS;
+
+/** Moiety in one process, on a data directory of its own. */
+export function startEmbedded(children: Children, dataDirectory: string): Promise<Server> {
+  return startMoiety(children, "moiety", ["cli/start.ts"], {
+    MOIETY_DATA_DIR: dataDirectory,
+    MOIETY_INFERENCE_WORKERS: String(inferenceWorkers()),
+  });
+}
+
+/** Moiety as processes that speak through NATS, as `npm run cluster` starts them. */
+export function startCluster(children: Children): Promise<Server> {
+  return startMoiety(children, "cluster", ["cli/cluster.ts"], {});
+}
+
+async function startMoiety(
+  children: Children,
+  name: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<Server> {
+  const child = children.start({
+    name: `serve-${name}`,
+    command: process.execPath,
+    args: args.map((arg) => join(ROOT_DIRECTORY, arg)),
+    env: { ...env, MOIETY_HTTP_PORT: "0" },
+  });
+  const line = await child.line((text) => URL_IN_LINE.test(text), FIRST_START_DEADLINE_MS);
+  const origin = URL_IN_LINE.exec(line)![0];
+  return { name, child, url: `${origin}/v2/models/mnist/infer`, body: inferBody };
+}
+
+async function startFastApi(
+  children: Children,
+  { onnx }: PeerModels,
+  name: string,
+  workers: number,
+): Promise<Server> {
+  const port = await freePort();
+  const child = children.start({
+    name: `serve-${name}`,
+    command: join(VENV_DIRECTORY, "bin", "uvicorn"),
+    args: [
+      ...["fastapi_serve:app", "--app-dir", CONTESTANTS_DIRECTORY, "--port", String(port)],
+      ...["--workers", String(workers), "--log-level", "warning", "--no-access-log"],
+      // A stopped worker is no dead one.
+      ...["--timeout-worker-healthcheck", "3600"],
+    ],
+    env: {
+      ...PYTHON_ENVIRONMENT,
+      MODEL: onnx,
+    },
+  });
+  return { name, child, url: `http://127.0.0.1:${port}/predict`, body: plainBody };
+}
+
+/** As many worker threads as Moiety takes by default. */
+function inferenceWorkers(): number {
+  return Math.max(1, availableParallelism() - 1);
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", resolve);
+  });
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
