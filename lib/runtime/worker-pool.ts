@@ -179,6 +179,9 @@ export class InferencePool {
     for (const waiter of [...this.#waiters]) waiter.refuse(new DrainingError("The inference pool"));
     this.#roomListeners.clear();
     await Promise.all([...this.#workers].map((worker) => worker.close(CLOSE_TIMEOUT_MS)));
+    // A thread that was given up inside the runtime gets time to come out.
+    const exits = Promise.all([...this.#threads].map((worker) => worker.exited.then(() => {})));
+    await within(exits, EXIT_WAIT_MS, "end of inference threads").catch(() => {});
     // With a thread still inside the runtime the listener stays: the process may exit before the thread does.
     if (this.#threads.size === 0) process.removeListener("exit", this.#onExit);
   }
@@ -315,7 +318,7 @@ export function modelId({ model, version }: ModelName): string {
   return `${model}/${version}`;
 }
 
-async function within(promise: Promise<void>, timeoutMs: number, what: string): Promise<void> {
+async function within(promise: Promise<unknown>, timeoutMs: number, what: string): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new DeadlineExceededError(what, timeoutMs)), timeoutMs);
