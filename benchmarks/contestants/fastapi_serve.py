@@ -1,7 +1,7 @@
 """FastAPI + onnxruntime as their documentation advises, under uvicorn with uvloop and httptools.
 
-An `async def` endpoint and one thread per inference: measured faster here than a `def` endpoint (which FastAPI runs
-in its thread pool) and than onnxruntime's default of all cores, at every number of connections.
+An `async def` endpoint and one thread per inference: the fastest of four combinations measured, the others being a
+`def` endpoint (which FastAPI runs in its thread pool) and onnxruntime's default of all cores.
 
 Environment: MODEL, the ONNX file.
 """
