@@ -1,0 +1,198 @@
+/**
+ * The registry: models, their immutable versions, and aliases that move.
+ *
+ * Two kinds of record: `models/<name>` holds the aliases, `versions/<name>/<n>` one version each. Which versions
+ * there are is always read from the version records, never written down twice, so a crash between two writes leaves
+ * nothing to repair. Version numbers are given out by creating the record: of two publishers one gets the number,
+ * the other the next.
+ */
+
+import {
+  ArtifactNotFoundError,
+  ModelNotFoundError,
+  ModelVersionNotFoundError,
+  RevisionConflictError,
+} from "../errors.ts";
+import { type ModelRecord, type ModelVersion, PRODUCTION_ALIAS } from "../protocol/models.ts";
+import type { ArtifactStore, KeyValueEntry, KeyValueStore } from "../store/store.ts";
+import {
+  ALIAS_NAME,
+  assertAliasName,
+  assertModelName,
+  MODEL_NAME,
+  parseVersionNumber,
+} from "./model-names.ts";
+import { judgePromotion } from "./promotion.ts";
+
+type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases">;
+export type Publication = Omit<ModelVersion, "version" | "createdAt">;
+export type Promotion = { promoted: boolean; reason: string; record: ModelRecord };
+
+/** Each lost race means that somebody else published or moved an alias: so many in a row is a bug. */
+const MAX_ATTEMPTS = 1000;
+
+export class ModelRegistry {
+  readonly #records: KeyValueStore;
+  readonly #artifacts: Pick<ArtifactStore, "has">;
+  readonly #now: () => number;
+
+  constructor(records: KeyValueStore, artifacts: Pick<ArtifactStore, "has">, now: () => number = Date.now) {
+    this.#records = records;
+    this.#artifacts = artifacts;
+    this.#now = now;
+  }
+
+  /** Every model that has a version, by name. */
+  async list(): Promise<ModelRecord[]> {
+    const names = (await this.#records.keys("models/")).map((key) => key.slice("models/".length));
+    const versions = new Map<string, number[]>(names.map((name) => [name, []]));
+    for (const key of await this.#records.keys("versions/")) {
+      const [, model, number] = key.split("/");
+      versions.get(model!)?.push(Number(number));
+    }
+    const published = names.filter((name) => versions.get(name)!.length > 0);
+    const stored = await Promise.all(
+      published.map((name) => this.#records.get<StoredModel>(`models/${name}`)),
+    );
+    return stored.flatMap((entry) =>
+      entry ? [recordOf(entry.value, versions.get(entry.value.model)!)] : [],
+    );
+  }
+
+  /** @throws {ModelNotFoundError} */
+  async get(model: string): Promise<ModelRecord> {
+    return (await this.#read(model)).record;
+  }
+
+  /**
+   * A version by number or alias; without one, what `production` points at, else the latest.
+   * @throws {ModelNotFoundError} {ModelVersionNotFoundError}
+   */
+  async version(model: string, versionOrAlias?: string): Promise<ModelVersion> {
+    const { record } = await this.#read(model);
+    const number =
+      versionOrAlias === undefined
+        ? (record.aliases[PRODUCTION_ALIAS] ?? record.latestVersion)
+        : (parseVersionNumber(versionOrAlias) ?? aliasTarget(record, versionOrAlias));
+    const version = number === undefined ? undefined : await this.#version(model, number);
+    if (!version) throw versionNotFound(record, String(versionOrAlias ?? number));
+    return version;
+  }
+
+  /**
+   * Publishes an immutable version under the next number. A training job publishes once: publishing again for the
+   * same `lineage.jobId` gives the version that is there, so that a job resumed after a crash leaves no second one.
+   * @throws {InvalidInputError} {ArtifactNotFoundError}
+   */
+  async publish(publication: Publication): Promise<ModelVersion> {
+    const { model, artifacts, lineage } = publication;
+    assertModelName(model);
+    for (const { digest } of [artifacts.onnx, artifacts.checkpoint].filter((ref) => ref !== undefined))
+      if (!(await this.#artifacts.has(digest))) throw new ArtifactNotFoundError(digest);
+
+    const createdAt = new Date(this.#now()).toISOString();
+    await this.#ensureModel({ model, createdAt, aliases: {} });
+    const taken = await this.#versionNumbers(model);
+    if (lineage) {
+      const earlier = await Promise.all(taken.map((number) => this.#version(model, number)));
+      const same = earlier.find((version) => version?.lineage?.jobId === lineage.jobId);
+      if (same) return same;
+    }
+    let number = Math.max(0, ...taken) + 1;
+    for (let attempt = 1; ; attempt++, number++)
+      try {
+        const version: ModelVersion = { ...publication, version: number, createdAt };
+        return (await this.#records.create(`versions/${model}/${number}`, version)).value;
+      } catch (error) {
+        if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;
+      }
+  }
+
+  /** Points an alias at a version. @throws {ModelVersionNotFoundError} {InvalidInputError} */
+  async setAlias(model: string, alias: string, version: number): Promise<ModelRecord> {
+    assertAliasName(alias);
+    const { record } = await this.#change(model, async (current) => {
+      if (!current.versions.includes(version)) throw versionNotFound(current, String(version));
+      return { aliases: { ...current.aliases, [alias]: version }, outcome: undefined };
+    });
+    return record;
+  }
+
+  /** Moves `production` to a version unless it scores worse than the one in production. */
+  async promote(model: string, version: number): Promise<Promotion> {
+    const { record, outcome } = await this.#change(model, async (current) => {
+      const candidate = await this.#version(model, version);
+      if (!candidate) throw versionNotFound(current, String(version));
+      const incumbentNumber = current.aliases[PRODUCTION_ALIAS];
+      const incumbent =
+        incumbentNumber === undefined ? undefined : await this.#version(model, incumbentNumber);
+      const verdict = judgePromotion(candidate, incumbent);
+      const moved = verdict.promoted && incumbentNumber !== version;
+      return {
+        aliases: moved ? { ...current.aliases, [PRODUCTION_ALIAS]: version } : current.aliases,
+        outcome: verdict,
+      };
+    });
+    return { ...outcome, record };
+  }
+
+  /** Changes the aliases by compare-and-set, deciding anew whenever somebody else came first. */
+  async #change<T>(
+    model: string,
+    decide: (current: ModelRecord) => Promise<{ aliases: ModelRecord["aliases"]; outcome: T }>,
+  ): Promise<{ record: ModelRecord; outcome: T }> {
+    for (let attempt = 1; ; attempt++) {
+      const { record, entry } = await this.#read(model);
+      const { aliases, outcome } = await decide(record);
+      if (aliases === record.aliases) return { record, outcome };
+      try {
+        await this.#records.update(entry.key, { ...entry.value, aliases }, entry.revision);
+        return { record: { ...record, aliases }, outcome };
+      } catch (error) {
+        if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #read(model: string): Promise<{ record: ModelRecord; entry: KeyValueEntry<StoredModel> }> {
+    if (!MODEL_NAME.test(model)) throw new ModelNotFoundError(model);
+    const entry = await this.#records.get<StoredModel>(`models/${model}`);
+    const versions = entry ? await this.#versionNumbers(model) : [];
+    if (!entry || versions.length === 0) throw new ModelNotFoundError(model);
+    return { record: recordOf(entry.value, versions), entry };
+  }
+
+  async #ensureModel(model: StoredModel): Promise<void> {
+    const key = `models/${model.model}`;
+    try {
+      if (!(await this.#records.get(key))) await this.#records.create(key, model);
+    } catch (error) {
+      if (!(error instanceof RevisionConflictError)) throw error;
+    }
+  }
+
+  async #version(model: string, number: number): Promise<ModelVersion | undefined> {
+    return (await this.#records.get<ModelVersion>(`versions/${model}/${number}`))?.value;
+  }
+
+  async #versionNumbers(model: string): Promise<number[]> {
+    const prefix = `versions/${model}/`;
+    return (await this.#records.keys(prefix)).map((key) => Number(key.slice(prefix.length)));
+  }
+}
+
+function recordOf(stored: StoredModel, versions: number[]): ModelRecord {
+  const sorted = versions.toSorted((a, b) => a - b);
+  return { ...stored, versions: sorted, latestVersion: sorted.at(-1)! };
+}
+
+function aliasTarget(record: ModelRecord, alias: string): number | undefined {
+  return ALIAS_NAME.test(alias) && Object.hasOwn(record.aliases, alias) ? record.aliases[alias] : undefined;
+}
+
+function versionNotFound(record: ModelRecord, wanted: string): ModelVersionNotFoundError {
+  return new ModelVersionNotFoundError(record.model, wanted, [
+    ...record.versions,
+    ...Object.keys(record.aliases).toSorted(),
+  ]);
+}
