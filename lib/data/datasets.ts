@@ -39,9 +39,9 @@ const LABEL_NAMES: Readonly<Record<string, readonly string[]>> = {
 /** Loads a data set whole. @throws {DatasetNotFoundError} {DatasetCorruptError} */
 export async function loadDataset(name: string, directory: string | undefined): Promise<Dataset> {
   const folder = datasetFolder(name, directory);
+  const files = await findDatasetFiles(name, folder);
   const hash = createHash("sha256");
-  const read = async (stem: string): Promise<IdxArray & { file: string }> => {
-    const file = await findFile(name, folder, stem);
+  const read = async (file: string): Promise<IdxArray & { file: string }> => {
     let bytes: Buffer;
     try {
       bytes = await readFile(file);
@@ -51,10 +51,10 @@ export async function loadDataset(name: string, directory: string | undefined): 
     hash.update(bytes);
     return { file, ...parseIdx(file, bytes) };
   };
-  const train = examplesOf(await read(FILES.trainImages), await read(FILES.trainLabels));
-  const test = examplesOf(await read(FILES.testImages), await read(FILES.testLabels));
+  const train = examplesOf(await read(files.trainImages), await read(files.trainLabels));
+  const test = examplesOf(await read(files.testImages), await read(files.testLabels));
   if (train.featureShape.join() !== test.featureShape.join())
-    throw new DatasetCorruptError(join(folder, FILES.testImages), {
+    throw new DatasetCorruptError(files.testImages, {
       received: `examples of [${test.featureShape.join(",")}]`,
       expected: `[${train.featureShape.join(",")}] as in the training file`,
     });
@@ -82,6 +82,14 @@ export function datasetFolder(name: string, directory: string | undefined): stri
       "only 'mnist' is built in; set MOIETY_DATASETS_DIR to a folder of further data sets",
     );
   return join(directory, name);
+}
+
+export type DatasetFiles = Record<keyof typeof FILES, string>;
+
+/** The data set's four files. @throws {DatasetNotFoundError} naming the first that is missing */
+export async function findDatasetFiles(name: string, folder: string): Promise<DatasetFiles> {
+  const found = Object.entries(FILES).map(async ([role, stem]) => [role, await findFile(name, folder, stem)]);
+  return Object.fromEntries(await Promise.all(found)) as DatasetFiles;
 }
 
 async function findFile(name: string, folder: string, stem: string): Promise<string> {

@@ -89,6 +89,9 @@ export function initializerOf(object: KerasObject, where: string): Initializer {
   // The run's own stream seeds every initialiser: a seed of its own would draw the same weights twice.
   config.ignore("seed", "dtype");
   const initializer = parse(config);
+  // Keras writes these to tell fans of unusual weights apart; null for every layer here.
+  config.unset("input_axes");
+  config.unset("output_axes");
   config.done();
   return initializer;
 }

@@ -21,5 +21,5 @@ export function nearest(name: string, known: readonly string[]): string | undefi
     .map((candidate) => ({ candidate, far: distance(plain(name), plain(candidate)) }))
     .sort((a, b) => a.far - b.far);
   const best = ranked[0];
-  return best && best.far <= Math.max(2, Math.floor(name.length / 3)) ? best.candidate : undefined;
+  return best && best.far <= Math.max(2, Math.floor(plain(name).length / 3)) ? best.candidate : undefined;
 }

@@ -44,7 +44,7 @@ export function parseNetwork(architecture: unknown): Network {
   const { input, rest } = takeInput(declared);
   const names = new Set<string>();
   const layers = rest.map(({ class_name: className, config: layerConfig }) => {
-    const definition = LAYERS[className];
+    const definition = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
     if (!definition) {
       const known = Object.keys(LAYERS);
       throw new UnknownLayerError(className, nearest(className, known), known);
@@ -53,7 +53,6 @@ export function parseNetwork(architecture: unknown): Network {
     const reader = new ConfigReader(`layer '${name}'`, layerConfig);
     reader.ignore(
       "name",
-      "trainable",
       "batch_input_shape",
       "batch_shape",
       "input_shape",
@@ -63,6 +62,8 @@ export function parseNetwork(architecture: unknown): Network {
       "registered_name",
       "build_config",
     );
+    // A frozen layer would be trained in silence.
+    reader.unset("trainable", true);
     checkPrecision(reader);
     const apply = definition(reader);
     reader.done();

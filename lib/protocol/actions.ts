@@ -53,6 +53,8 @@ export interface Actions {
 }
 
 export type ActionName = keyof Actions;
+export type ActionParams<A extends ActionName> = Actions[A]["params"];
+export type ActionResult<A extends ActionName> = Actions[A]["result"];
 
 export type Call = <A extends ActionName>(
   action: A,

@@ -1,6 +1,7 @@
 /** Training jobs as the trainer stores and reports them. */
 
-import type { Evaluation } from "./models.ts";
+import type { ArtifactRef } from "../store/store.ts";
+import type { Evaluation, Lineage } from "./models.ts";
 
 export const JOB_STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 export type JobState = (typeof JOB_STATES)[number];
@@ -75,6 +76,8 @@ export type Job = {
   cancelRequested: boolean;
   progress?: TrainingProgress;
   history: EpochRecord[];
+  /** Set once training is done: a later attempt goes on from here. */
+  trained?: { checkpoint: ArtifactRef; dataset: Lineage["dataset"]; trainSeconds: number };
   result?: {
     model: string;
     version: number;

@@ -96,6 +96,14 @@ export class TrainingRun {
     );
   }
 
+  get trainExamples(): number {
+    return this.trainRows.length;
+  }
+
+  get validationExamples(): number {
+    return this.validationRows.length;
+  }
+
   /** Runs every epoch. @throws {CancelledError} {TrainingDivergedError} */
   async run(listener: RunListener = {}): Promise<EpochRecord[]> {
     const history: EpochRecord[] = [];

@@ -4,11 +4,19 @@
  */
 
 import { InvalidModelError } from "../../errors.ts";
+import type { ConfigReader } from "../config-reader.ts";
 import type { LayerDefinition } from "../layer.ts";
 import { alongAxis, readInitializer, refusePenalties } from "./common.ts";
 
+/** Keras 3 writes the axis as a number, Keras 2 as a list of one. */
+function readAxis(config: ConfigReader): number {
+  const given = config.raw("axis") ?? -1;
+  const axis = Array.isArray(given) && given.length === 1 ? given[0] : given;
+  return Number.isSafeInteger(axis) ? (axis as number) : config.refuse("axis", given, "one axis");
+}
+
 export const batchNormalization: LayerDefinition = (config) => {
-  const axis = config.integer("axis", { fallback: -1, min: -8 });
+  const axis = readAxis(config);
   const momentum = config.number("momentum", { fallback: 0.99, min: 0, max: 1 });
   const epsilon = config.number("epsilon", { fallback: 1e-3, min: 0 });
   const center = config.boolean("center", true);
@@ -21,7 +29,9 @@ export const batchNormalization: LayerDefinition = (config) => {
   };
   config.unset("synchronized", false);
   config.unset("renorm", false);
-  config.ignore("fused", "virtual_batch_size");
+  config.unset("virtual_batch_size");
+  // Without renorm its settings have no effect.
+  config.ignore("fused", "renorm_clipping", "renorm_momentum");
   refusePenalties(config, "beta", "gamma");
 
   return (c, [x]) => {
@@ -30,6 +40,7 @@ export const batchNormalization: LayerDefinition = (config) => {
     const kerasAxis = axis < 0 ? axis + rank : axis;
     const channelAxis = order ? order.indexOf(kerasAxis) : kerasAxis;
     const size = value.shape[channelAxis];
+    if (kerasAxis === 0) throw new InvalidModelError("axis", "received 0, the batch; expected another axis");
     if (typeof size !== "number") throw new InvalidModelError("input", `axis ${axis} must have a known size`);
     const g = c.graph;
     const weight = (name: keyof typeof initializers, trainable: boolean) =>

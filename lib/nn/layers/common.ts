@@ -8,7 +8,11 @@ import { inKerasOrder, type LayerContext, type LayerValue } from "../layer.ts";
 
 /** Reads `activation`; the result applies it and remembers the scores before a softmax or sigmoid. */
 export function readActivation(config: ConfigReader): (c: LayerContext, x: LayerValue) => LayerValue {
-  const name = config.component("activation", "linear").class_name.toLowerCase();
+  const declared = config.component("activation", "linear");
+  const name = declared.class_name.toLowerCase();
+  // An activation given as a layer of its own (ReLU with a ceiling, say) has options that would be lost.
+  if (Object.keys(declared.config).length > 0)
+    config.refuse("activation", declared, "an activation by name, without options");
   const activation = activationOf(name);
   return (c, x) => {
     if (name === "linear") return x;

@@ -1,0 +1,55 @@
+/**
+ * One Moiety node: a broker with some or all of the services. As a program (`node cli/node.ts trainer converter`)
+ * it hosts the named services until it is told to stop; the other commands use `startNode`.
+ */
+
+import { ServiceBroker, type ServiceSchema } from "moleculer";
+import { type Config, readConfig } from "../lib/config.ts";
+import { errorMessage } from "../lib/errors.ts";
+import { brokerOptions } from "../moleculer.config.ts";
+import { onStopSignal } from "./signals.ts";
+
+/** In the order in which they start; they stop the other way round, so the gateway goes first. */
+export const SERVICES = ["registry", "converter", "evaluator", "inference", "trainer", "gateway"] as const;
+export type ServiceName = (typeof SERVICES)[number];
+
+/** Starts a broker with the given services. @throws what a service could not start for */
+export async function startNode(
+  config: Config,
+  services: readonly ServiceName[],
+  more: ServiceSchema[] = [],
+): Promise<ServiceBroker> {
+  const broker = new ServiceBroker(brokerOptions(config));
+  for (const name of SERVICES)
+    if (services.includes(name)) {
+      const module = (await import(`../services/${name}.service.ts`)) as { default: ServiceSchema };
+      broker.createService(module.default);
+    }
+  for (const schema of more) broker.createService(schema);
+  try {
+    await broker.start();
+  } catch (error) {
+    await broker.stop().catch(() => {});
+    throw error;
+  }
+  return broker;
+}
+
+function serviceNames(args: readonly string[]): ServiceName[] {
+  const unknown = args.find((name) => !(SERVICES as readonly string[]).includes(name));
+  if (unknown !== undefined || args.length === 0)
+    throw new Error(`Unknown service '${unknown ?? ""}'; name some of ${SERVICES.join(", ")}`);
+  return args as ServiceName[];
+}
+
+if (import.meta.main) {
+  try {
+    const broker = await startNode(readConfig(process.env), serviceNames(process.argv.slice(2)));
+    onStopSignal(() => broker.stop());
+    // A parent that started this node waits for the line.
+    process.stdout.write(`ready ${broker.nodeID}\n`);
+  } catch (error) {
+    process.stderr.write(`${errorMessage(error)}\n`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,38 @@
+/** How an evaluation looks on a terminal. */
+
+import type { Evaluation, ModelVersion } from "../lib/protocol/models.ts";
+
+/** Accuracy, one line per class, and the confusion matrix (rows: truth, columns: prediction). */
+export function printEvaluation(evaluation: Evaluation): string {
+  const { accuracy, loss, examples, perClass, macro, confusionMatrix } = evaluation;
+  const nameWidth = Math.max(5, ...perClass.map(({ label }) => label.length));
+  const score = (value: number) => value.toFixed(4);
+  const scores = (name: string, s: { precision: number; recall: number; f1: number }, support: number) =>
+    `  ${name.padEnd(nameWidth)}  ${score(s.precision).padStart(9)}  ${score(s.recall)}  ${score(s.f1)}  ${String(support).padStart(7)}`;
+  const cellWidth = Math.max(4, ...confusionMatrix.flat().map((count) => String(count).length)) + 1;
+  const cells = (values: readonly (string | number)[]) =>
+    values.map((value) => String(value).padStart(cellWidth)).join("");
+  return [
+    `  test accuracy ${score(accuracy)}, loss ${score(loss)}, on ${examples} examples`,
+    "",
+    `  ${"class".padEnd(nameWidth)}  precision  recall      f1  support`,
+    ...perClass.map((entry) => scores(entry.label, entry, entry.support)),
+    scores("macro", macro, examples),
+    "",
+    `  ${"truth \\ predicted".padEnd(nameWidth)}${cells(perClass.map(({ label }) => label.slice(0, cellWidth - 1)))}`,
+    ...confusionMatrix.map(
+      (row, k) => `  ${perClass[k]!.label.padEnd(Math.max(nameWidth, 17))}${cells(row)}`,
+    ),
+  ].join("\n");
+}
+
+/** One line of lineage: what the version was made from. */
+export function printLineage({ model, version, lineage }: ModelVersion): string {
+  if (!lineage) return `  ${model} version ${version}`;
+  const { dataset, epochs, batchSize, seed, trainSeconds, parity } = lineage;
+  return (
+    `  ${model} version ${version}: ${dataset.trainExamples} examples of ${dataset.name} (${dataset.digest.slice(0, 19)}…), ` +
+    `${epochs} epoch(s) of batches of ${batchSize}, seed ${seed}, ${trainSeconds.toFixed(1)} s; ` +
+    `served graph within ${parity.maxAbsError.toExponential(1)} of the training graph`
+  );
+}

@@ -1,0 +1,32 @@
+/** The evaluator's thread: a served model and a data set in, its scores out. */
+
+import { loadDataset } from "../data/datasets.ts";
+import { firstExamples } from "../data/examples.ts";
+import type { DatasetSelection } from "../protocol/actions.ts";
+import type { Evaluation } from "../protocol/models.ts";
+import { serveTask } from "../runtime/task.ts";
+import { openStore } from "../store/open-store.ts";
+import type { ArtifactRef, StoreLocation } from "../store/store.ts";
+import { evaluateModel } from "./evaluate-model.ts";
+
+export type EvaluateTask = {
+  store: StoreLocation;
+  onnx: ArtifactRef;
+  dataset: DatasetSelection;
+  datasetsDirectory: string | undefined;
+};
+
+serveTask(async (task: EvaluateTask): Promise<Evaluation> => {
+  const store = await openStore(task.store);
+  try {
+    const model = await store.artifacts.get(task.onnx.digest);
+    const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
+    return await evaluateModel(
+      model,
+      firstExamples(dataset.test, task.dataset.testLimit),
+      dataset.labelNames,
+    );
+  } finally {
+    await store.close();
+  }
+});

@@ -1,0 +1,66 @@
+/** The trainer as its service sees it: accepts jobs, answers for them, and runs those this node claims. */
+
+import { datasetFolder, findDatasetFiles } from "../data/datasets.ts";
+import type { ActionParams } from "../protocol/actions.ts";
+import type { Job } from "../protocol/jobs.ts";
+import { JobRunner, type RunnerOptions } from "./job-runner.ts";
+import { parseTrainingSpec } from "./training-spec.ts";
+
+export class Trainer {
+  private readonly options: RunnerOptions;
+  private readonly runner: JobRunner;
+
+  constructor(options: RunnerOptions) {
+    this.options = options;
+    this.runner = new JobRunner(options);
+    this.runner.start();
+  }
+
+  /**
+   * Accepts a job; once this resolves the job is durable.
+   * @throws {InvalidInputError} {InvalidModelError} {UnknownLayerError} {UnknownComponentError}
+   * {DatasetNotFoundError} {QueueFullError}
+   */
+  async start(request: unknown): Promise<Job> {
+    const spec = parseTrainingSpec(request);
+    const { dataset } = spec.data;
+    await findDatasetFiles(dataset, datasetFolder(dataset, this.options.datasetsDirectory));
+    const job = await this.options.jobs.create(spec);
+    this.options.emit("training.queued", { id: job.id });
+    this.runner.wake();
+    return job;
+  }
+
+  get({ id }: ActionParams<"trainer.get">): Promise<Job> {
+    return this.options.jobs.get(id);
+  }
+
+  list(filter: ActionParams<"trainer.list">): Promise<Job[]> {
+    return this.options.jobs.list(filter);
+  }
+
+  /** Cancels a waiting job at once, a running one within a step. @throws {JobNotFoundError} {JobStateError} */
+  async cancel({ id }: ActionParams<"trainer.cancel">): Promise<Job> {
+    const job = await this.options.jobs.requestCancel(id);
+    if (job.state === "cancelled") this.options.emit("training.ended", { id, job });
+    else {
+      this.options.emit("training.cancelRequested", { id });
+      this.runner.cancel(id);
+    }
+    return job;
+  }
+
+  /** Another node accepted a job. */
+  onQueued(): void {
+    this.runner.wake();
+  }
+
+  /** Another node accepted a wish to cancel. */
+  onCancelRequested({ id }: { id: string }): void {
+    this.runner.cancel(id);
+  }
+
+  stop(): Promise<void> {
+    return this.runner.stop();
+  }
+}

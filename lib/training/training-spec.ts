@@ -1,0 +1,116 @@
+/**
+ * Reads what a caller of `trainer.start` sent: fills defaults and refuses anything that could not run, before a job
+ * exists and before any data is read.
+ */
+
+import { InvalidInputError } from "../errors.ts";
+import { lossOf } from "../nn/losses/table.ts";
+import { parseNetwork } from "../nn/network.ts";
+import { optimizerOf } from "../optim/table.ts";
+import type { TrainingSpec } from "../protocol/jobs.ts";
+import { planWeights } from "./step-graph.ts";
+
+const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const DEFAULTS = {
+  loss: "sparse_categorical_crossentropy",
+  optimizer: "Adam",
+  epochs: 1,
+  batchSize: 32,
+  seed: 0,
+  promote: true,
+};
+const KNOWN = [
+  "model",
+  "architecture",
+  "data",
+  "loss",
+  "optimizer",
+  "epochs",
+  "batchSize",
+  "seed",
+  "promote",
+];
+const KNOWN_DATA = ["dataset", "trainLimit", "testLimit", "validationSplit"];
+
+/** @throws {InvalidInputError} {InvalidModelError} {UnknownLayerError} {UnknownComponentError} */
+export function parseTrainingSpec(value: unknown): TrainingSpec {
+  const given = record(value, "training request");
+  refuseUnknown(given, KNOWN, "training request");
+  const data = record(given.data, "data");
+  refuseUnknown(data, KNOWN_DATA, "data");
+
+  const model = given.model;
+  if (typeof model !== "string" || !MODEL_NAME.test(model))
+    return refuse("model", model, "1 to 64 letters, digits, dots, - or _, beginning with a letter or digit");
+  if (typeof data.dataset !== "string" || data.dataset === "")
+    return refuse("data.dataset", data.dataset, 'a data set name such as "mnist"');
+  const share = data.validationSplit ?? 0;
+  if (typeof share !== "number" || !(share >= 0 && share < 1))
+    return refuse("data.validationSplit", share, "a number from 0 to below 1");
+  const promote = given.promote ?? DEFAULTS.promote;
+  if (typeof promote !== "boolean") return refuse("promote", promote, "true or false");
+  const loss = given.loss ?? DEFAULTS.loss;
+  if (typeof loss !== "string") return refuse("loss", loss, "the name of a loss");
+
+  const architecture =
+    typeof given.architecture === "string" ? parseJson(given.architecture) : given.architecture;
+  planWeights(parseNetwork(architecture));
+  lossOf(loss);
+  const optimizer = given.optimizer ?? DEFAULTS.optimizer;
+  optimizerOf(optimizer);
+
+  return {
+    model,
+    architecture: architecture as TrainingSpec["architecture"],
+    data: {
+      dataset: data.dataset,
+      validationSplit: share,
+      ...limit(data, "trainLimit"),
+      ...limit(data, "testLimit"),
+    },
+    loss,
+    optimizer: optimizer as TrainingSpec["optimizer"],
+    epochs: integer(given.epochs ?? DEFAULTS.epochs, "epochs", 1, 100_000),
+    batchSize: integer(given.batchSize ?? DEFAULTS.batchSize, "batchSize", 1, 65_536),
+    seed: integer(given.seed ?? DEFAULTS.seed, "seed", 0, 2 ** 32 - 1),
+    promote,
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return refuse("architecture", "a string that is not JSON", "Keras JSON, as text or as an object");
+  }
+}
+
+function limit(data: Record<string, unknown>, name: "trainLimit" | "testLimit"): Record<string, number> {
+  const value = data[name];
+  return value === undefined ? {} : { [name]: integer(value, `data.${name}`, 1, Number.MAX_SAFE_INTEGER) };
+}
+
+function integer(value: unknown, field: string, min: number, max: number): number {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  return refuse(field, value, `an integer from ${min} to ${max}`);
+}
+
+function record(value: unknown, field: string): Record<string, unknown> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  return refuse(field, value, "an object");
+}
+
+function refuseUnknown(given: Record<string, unknown>, known: readonly string[], field: string): void {
+  for (const name of Object.keys(given))
+    if (!known.includes(name))
+      refuse(`${field}.${name}`, given[name], `no such field; known: ${known.join(", ")}`);
+}
+
+function refuse(field: string, received: unknown, expected: string): never {
+  throw new InvalidInputError({
+    field,
+    received: JSON.stringify(received)?.slice(0, 200) ?? "nothing",
+    expected,
+  });
+}

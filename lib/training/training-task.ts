@@ -1,0 +1,72 @@
+/** The trainer's thread: a specification in, a stored checkpoint out; progress and epochs as notes on the way. */
+
+import { loadDataset } from "../data/datasets.ts";
+import { firstExamples } from "../data/examples.ts";
+import { lossOf } from "../nn/losses/table.ts";
+import { parseNetwork } from "../nn/network.ts";
+import { optimizerOf } from "../optim/table.ts";
+import type { EpochRecord, TrainingProgress, TrainingSpec } from "../protocol/jobs.ts";
+import type { Lineage } from "../protocol/models.ts";
+import { serveTask } from "../runtime/task.ts";
+import { openStore } from "../store/open-store.ts";
+import type { ArtifactRef, StoreLocation } from "../store/store.ts";
+import { writeCheckpoint } from "./checkpoint.ts";
+import { TrainingRun } from "./training-run.ts";
+
+export type TrainingTask = {
+  spec: TrainingSpec;
+  store: StoreLocation;
+  datasetsDirectory: string | undefined;
+  threads: number;
+};
+
+export type TrainingNote =
+  | { kind: "progress"; progress: TrainingProgress }
+  | { kind: "epoch"; epoch: EpochRecord };
+
+export type TrainingResult = {
+  checkpoint: ArtifactRef;
+  dataset: Lineage["dataset"];
+  trainSeconds: number;
+  history: EpochRecord[];
+};
+
+serveTask(
+  async (
+    task: TrainingTask,
+    context: { cancelled(): boolean; note(note: TrainingNote): void },
+  ): Promise<TrainingResult> => {
+    const { spec } = task;
+    // A bad specification is refused before any data is read.
+    const network = parseNetwork(spec.architecture);
+    const loss = lossOf(spec.loss);
+    const optimizer = optimizerOf(spec.optimizer);
+    const validationSplit = spec.data.validationSplit ?? 0;
+    const store = await openStore(task.store);
+    try {
+      const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory);
+      const examples = firstExamples(dataset.train, spec.data.trainLimit);
+      const { epochs, batchSize, seed } = spec;
+      const run = new TrainingRun(
+        { network, loss, optimizer, epochs, batchSize, seed, validationSplit, threads: task.threads },
+        examples,
+      );
+      const startedAt = performance.now();
+      const history = await run.run({
+        cancelled: context.cancelled,
+        progress: (progress) => context.note({ kind: "progress", progress }),
+        epochCompleted: (epoch) => context.note({ kind: "epoch", epoch }),
+      });
+      const trainSeconds = (performance.now() - startedAt) / 1000;
+      const counts = { trainExamples: run.trainExamples, validationExamples: run.validationExamples };
+      const { name, digest, labelNames } = dataset;
+      const facts = { spec, dataset: { name, digest, labelNames, ...counts }, history, trainSeconds };
+      const checkpoint = await store.artifacts.put(writeCheckpoint(facts, run.plan, run.state()));
+      await run.close();
+      const testExamples = firstExamples(dataset.test, spec.data.testLimit).count;
+      return { checkpoint, dataset: { name, digest, ...counts, testExamples }, trainSeconds, history };
+    } finally {
+      await store.close();
+    }
+  },
+);
