@@ -16,7 +16,8 @@ const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
 /** The first start trains the example model. */
 const FIRST_START_DEADLINE_MS = 900_000;
 const PYTHON_ENVIRONMENT = { PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
-const URL_IN_LINE = /https?:\/\/[\w.:[\]-]+:\d+/;
+/** What both commands print once the model is served. */
+const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+)/;
 
 export type Server = { name: string; child: Child; url: string; body: (image: DigitImage) => string };
 
@@ -83,8 +84,8 @@ async function startMoiety(
     args: args.map((arg) => join(ROOT_DIRECTORY, arg)),
     env: { ...env, MOIETY_HTTP_PORT: "0" },
   });
-  const line = await child.line((text) => URL_IN_LINE.test(text), FIRST_START_DEADLINE_MS);
-  const origin = URL_IN_LINE.exec(line)![0];
+  const line = await child.line((text) => SERVING_LINE.test(text), FIRST_START_DEADLINE_MS);
+  const origin = SERVING_LINE.exec(line)![1];
   return { name, child, url: `${origin}/v2/models/mnist/infer`, body: inferBody };
 }
 

@@ -1,7 +1,8 @@
 /**
- * The practical ceiling: node:http and onnxruntime-node with the same batching policy as the inference service (a
- * batch goes to an idle worker thread when it is full or its oldest request has waited `DELAY_MS`), and nothing
- * else: one route, one model, no validation, no versions, no metrics.
+ * The practical ceiling: node:http and onnxruntime-node with the same batching policy as the inference service, and
+ * nothing else: one route, one model, no validation, no versions, no metrics. A batch goes to a worker thread when it
+ * is full, or its oldest request has waited `DELAY_MS`, or a worker is idle and nothing is being computed; a second
+ * batch may wait behind the one that a worker computes.
  *
  * usage: bare-serve.ts MODEL.onnx PORT WORKERS
  */
@@ -12,67 +13,84 @@ import { IMAGE_PIXELS } from "../mnist.ts";
 
 const MAX_BATCH = 32;
 const DELAY_MS = 1;
+const MAX_IN_FLIGHT = 2;
 const CLASSES = 10;
 
-type Waiting = { pixels: number[]; response: ServerResponse };
+type Waiting = { pixels: number[]; response: ServerResponse; queuedAt: number };
+type Runner = { worker: Worker; batches: Waiting[][] };
 
 const [model, port, workers] = process.argv.slice(2);
 const queue: Waiting[] = [];
-const idle: Worker[] = [];
-const running = new Map<Worker, Waiting[]>();
+let running = 0;
+let pumpQueued = false;
 let timer: NodeJS.Timeout | undefined;
-let due = false;
 
-for (let i = 0; i < Number(workers); i++) {
-  const worker = new Worker(new URL("./bare-worker.ts", import.meta.url), { workerData: { model } });
-  worker.on("message", (scores: Float32Array) => {
-    const batch = running.get(worker);
-    running.delete(worker);
-    idle.push(worker);
-    dispatch();
-    batch?.forEach(({ response }, row) => {
-      answer(response, scores.subarray(row * CLASSES, (row + 1) * CLASSES));
-    });
-  });
-  worker.on("error", (error) => {
-    console.error(error);
-    process.exit(1);
-  });
-}
+const runners = await Promise.all(Array.from({ length: Number(workers) }, startRunner));
 
 createServer((request, response) => {
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
     const body = (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString();
-    queue.push({ pixels: (JSON.parse(body) as { image: number[] }).image, response });
-    timer ??= setTimeout(expire, DELAY_MS);
-    dispatch();
+    const pixels = (JSON.parse(body) as { image: number[] }).image;
+    queue.push({ pixels, response, queuedAt: performance.now() });
+    pumpSoon();
   });
 }).listen(Number(port), "127.0.0.1", () => console.log(`listening on http://127.0.0.1:${port}`));
 
-function expire(): void {
-  timer = undefined;
-  due = true;
-  dispatch();
+function startRunner(): Promise<Runner> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL("./bare-worker.ts", import.meta.url), { workerData: { model } });
+    const runner: Runner = { worker, batches: [] };
+    worker.on("error", reject);
+    worker.once("message", () => {
+      worker.on("message", (scores: Float32Array) => finish(runner, scores));
+      resolve(runner);
+    });
+  });
 }
 
-/** Gives idle workers what is full or due. */
-function dispatch(): void {
-  while (idle.length > 0 && queue.length > 0 && (due || queue.length >= MAX_BATCH)) {
-    const batch = queue.splice(0, MAX_BATCH);
-    const pixels = new Uint8Array(batch.length * IMAGE_PIXELS);
-    batch.forEach((waiting, row) => {
-      pixels.set(waiting.pixels, row * IMAGE_PIXELS);
-    });
-    const worker = idle.pop()!;
-    running.set(worker, batch);
-    worker.postMessage(pixels, [pixels.buffer]);
-    if (queue.length > 0) continue;
-    due = false;
-    clearTimeout(timer);
-    timer = undefined;
+/** Once per turn of the event loop, so that all that arrived in it is in the queue. */
+function pumpSoon(): void {
+  if (pumpQueued) return;
+  pumpQueued = true;
+  setImmediate(() => {
+    pumpQueued = false;
+    pump();
+  });
+}
+
+function pump(): void {
+  const now = performance.now();
+  while (queue.length > 0) {
+    const runner = runners.reduce((a, b) => (b.batches.length < a.batches.length ? b : a));
+    if (runner.batches.length >= MAX_IN_FLIGHT) return;
+    const waitedMs = now - queue[0]!.queuedAt;
+    if (queue.length < MAX_BATCH && waitedMs < DELAY_MS && running > 0) {
+      clearTimeout(timer);
+      timer = setTimeout(pump, DELAY_MS - waitedMs);
+      return;
+    }
+    send(runner, queue.splice(0, MAX_BATCH));
   }
+}
+
+function send(runner: Runner, batch: Waiting[]): void {
+  const pixels = new Uint8Array(batch.length * IMAGE_PIXELS);
+  batch.forEach((waiting, row) => {
+    pixels.set(waiting.pixels, row * IMAGE_PIXELS);
+  });
+  runner.batches.push(batch);
+  running++;
+  runner.worker.postMessage(pixels, [pixels.buffer]);
+}
+
+function finish(runner: Runner, scores: Float32Array): void {
+  running--;
+  runner.batches.shift()?.forEach(({ response }, row) => {
+    answer(response, scores.subarray(row * CLASSES, (row + 1) * CLASSES));
+  });
+  if (queue.length > 0) pumpSoon();
 }
 
 function answer(response: ServerResponse, scores: Float32Array): void {
