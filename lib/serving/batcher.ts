@@ -22,7 +22,8 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { assemble, join, sliceRows, split } from "./batch-assembly.ts";
 import { BatchQueue, type QueuedRequest } from "./batch-queue.ts";
 import type { Clock, Timer } from "./clock.ts";
-import { Deadlines, type Expiring } from "./deadlines.ts";
+import { Deadlines } from "./deadlines.ts";
+import { Pending, type Settle } from "./pending.ts";
 
 /** What the batcher needs of the worker pool. */
 export interface BatchRunner {
@@ -142,7 +143,8 @@ export class Batcher {
       return Promise.reject(new QueueFullError(this.#name.model, this.#policy.maxQueue));
 
     return new Promise((resolve, reject) => {
-      const request = new Request(inputs, rows, outputs, this.#mergeKey(inputs, outputs), now, expiresAt, {
+      const mergeKey = this.#mergeKey(inputs, outputs);
+      const request = new Request({ inputs, rows, outputs, mergeKey, queuedAt: now }, expiresAt, {
         resolve,
         reject,
         left: () => {
@@ -287,67 +289,20 @@ export class Batcher {
   }
 }
 
-type Settle = {
-  resolve(outputs: Tensor[]): void;
-  reject(error: Error): void;
-  /** The request needs no answer any more. */
-  left(): void;
-  late(): Error;
-};
-
-/** One caller's request; answered exactly once. */
-class Request implements QueuedRequest, Expiring {
+/** One caller's request in the queue or in a batch. */
+class Request extends Pending<Tensor[]> implements QueuedRequest {
   readonly inputs: readonly Tensor[];
   readonly rows: number;
   readonly outputs: readonly string[] | undefined;
   readonly mergeKey: string;
   readonly queuedAt: number;
-  readonly expiresAt: number;
-  settled = false;
-  readonly #settle: Settle;
-  #unlisten: (() => void) | undefined;
 
-  constructor(
-    inputs: readonly Tensor[],
-    rows: number,
-    outputs: readonly string[] | undefined,
-    mergeKey: string,
-    queuedAt: number,
-    expiresAt: number,
-    settle: Settle,
-  ) {
-    this.inputs = inputs;
-    this.rows = rows;
-    this.outputs = outputs;
-    this.mergeKey = mergeKey;
-    this.queuedAt = queuedAt;
-    this.expiresAt = expiresAt;
-    this.#settle = settle;
-  }
-
-  abortOn(signal: AbortSignal, error: () => Error): void {
-    const listener = () => this.fail(error());
-    signal.addEventListener("abort", listener, { once: true });
-    this.#unlisten = () => signal.removeEventListener("abort", listener);
-  }
-
-  expire(): void {
-    this.fail(this.#settle.late());
-  }
-
-  succeed(outputs: Tensor[]): void {
-    if (this.#leave()) this.#settle.resolve(outputs);
-  }
-
-  fail(error: Error): void {
-    if (this.#leave()) this.#settle.reject(error);
-  }
-
-  #leave(): boolean {
-    if (this.settled) return false;
-    this.settled = true;
-    this.#unlisten?.();
-    this.#settle.left();
-    return true;
+  constructor(facts: QueuedRequest, expiresAt: number, settle: Settle<Tensor[]>) {
+    super(expiresAt, settle);
+    this.inputs = facts.inputs;
+    this.rows = facts.rows;
+    this.outputs = facts.outputs;
+    this.mergeKey = facts.mergeKey;
+    this.queuedAt = facts.queuedAt;
   }
 }
