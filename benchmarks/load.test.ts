@@ -1,0 +1,80 @@
+import { once } from "node:events";
+import { createServer, type RequestListener, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { digitOf, type LoadOrder, percentile, runLoad } from "./load.ts";
+
+async function withServer<T>(listener: RequestListener, body: (url: string) => Promise<T>): Promise<T> {
+  const server: Server = createServer(listener);
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    return await body(`http://127.0.0.1:${(server.address() as AddressInfo).port}/predict`);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+const order = (url: string, minRight = 1): LoadOrder => ({
+  url,
+  requests: [
+    { body: '{"image":[3]}', digit: 3 },
+    { body: '{"image":[4]}', digit: 4 },
+  ],
+  minRight,
+  connections: 2,
+  warmUpMs: 20,
+  durationMs: 100,
+});
+
+describe("the load generator", () => {
+  test("counts answers that are right for the request they belong to", async () => {
+    const result = await withServer(
+      (request, response) => {
+        request.on("data", (body: Buffer) => {
+          const [prediction] = (JSON.parse(body.toString()) as { image: number[] }).image;
+          response.end(JSON.stringify({ prediction }));
+        });
+      },
+      (url) => runLoad(order(url)),
+    );
+    expect(result.right).toBe(result.requests);
+    expect(result.requestsPerSecond).toBeGreaterThan(0);
+    expect(result.p99Ms).toBeGreaterThanOrEqual(result.p50Ms);
+  });
+
+  test("fails a server that answers wrong digits, and allows as many as it was told to", async () => {
+    const always3: RequestListener = (_request, response) => response.end('{"prediction":3}');
+    await withServer(always3, async (url) => {
+      await expect(runLoad(order(url))).rejects.toThrow("wrong digits");
+      await expect(runLoad(order(url, 0.4))).resolves.toMatchObject({ requests: expect.any(Number) });
+    });
+  });
+
+  test("fails a server that answers an error, with what it said", async () => {
+    const busy: RequestListener = (_request, response) => response.writeHead(503).end("queue full");
+    await withServer(busy, (url) => expect(runLoad(order(url))).rejects.toThrow("status 503: queue full"));
+  });
+
+  test("fails when nothing listens", async () => {
+    const url = await withServer(
+      () => {},
+      (free) => Promise.resolve(free),
+    );
+    await expect(runLoad(order(url))).rejects.toThrow("ECONNREFUSED");
+  });
+
+  test("takes percentiles by nearest rank", () => {
+    const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
+    expect([0.5, 0.99, 1].map((share) => percentile(hundred, share))).toEqual([50, 99, 100]);
+    expect(percentile([7], 0.99)).toBe(7);
+  });
+
+  test("reads a named digit and the likeliest of ten probabilities, and nothing else", () => {
+    const infer = (data: number[]) => ({ status: 200, body: JSON.stringify({ outputs: [{ data }] }) });
+    expect(digitOf({ status: 200, body: '{"prediction":7}' })).toBe(7);
+    expect(digitOf(infer([0, 0, 0.9, 0, 0, 0, 0, 0, 0, 0.1]))).toBe(2);
+    expect(digitOf(infer([1]))).toContain("no prediction");
+    expect(digitOf({ status: 200, body: "<html>" })).toContain("not JSON");
+  });
+});
