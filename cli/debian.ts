@@ -9,7 +9,7 @@ import { spawn } from "node:child_process";
 import { ServerMissingError } from "../lib/errors.ts";
 
 const TIMEOUT_SECONDS = 300;
-const LOCK_FILE = "/tmp/moiety-apt.lock";
+const LOCK_FILE = "/run/moiety-apt.lock";
 
 /** $1 is the program, $2 its package. Looks again first: another process may have installed it meanwhile. */
 const SCRIPT = `
@@ -32,7 +32,7 @@ export async function installFromDebian(program: string, packageName: string): P
   if (process.getuid?.() !== 0)
     throw new ServerMissingError(program, "it is not on the PATH, and only root may install it");
   const script = ["timeout", String(TIMEOUT_SECONDS), "sh", "-c", SCRIPT, "sh", program, packageName];
-  const environment = { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin` };
+  const environment = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin` };
   const { code, output } = await run(
     "flock",
     ["-w", String(TIMEOUT_SECONDS), LOCK_FILE, ...script],

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { once } from "node:events";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { connect } from "nats";
-import { errorType } from "../lib/errors.ts";
+import { rejection } from "../test/contracts/store-contract.ts";
 import { startNats, startRedis } from "./servers.ts";
 
 const directory = await mkdtemp(join(tmpdir(), "moiety-servers-"));
@@ -63,16 +63,20 @@ test("starts several Redis servers at once, each on its own port and without per
 });
 
 test("leaves nothing behind, and minds neither a second stop nor one after a kill", async () => {
-  const own = async () => (await readdir(tmpdir())).filter((name) => /^moiety-(nats|redis)-/.test(name));
-  const before = await own();
-  const server = await startNats();
-  const folder = (await own()).find((name) => !before.includes(name));
-  expect(folder).toBeDefined();
-  server.kill("SIGKILL");
-  await untilDead(server.pid);
-  await server.stop();
-  await server.stop();
-  expect(existsSync(join(tmpdir(), folder!))).toBe(false);
+  const { TMPDIR } = process.env;
+  process.env.TMPDIR = await mkdtemp(join(directory, "tmp-"));
+  try {
+    const server = await startNats();
+    expect(await readdir(process.env.TMPDIR)).toEqual([expect.stringMatching(/^moiety-nats-/)]);
+    server.kill("SIGKILL");
+    await untilDead(server.pid);
+    await server.stop();
+    await server.stop();
+    expect(await readdir(process.env.TMPDIR)).toEqual([]);
+  } finally {
+    if (TMPDIR === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = TMPDIR;
+  }
 });
 
 test("refuses a port that is taken", async () => {
@@ -84,26 +88,27 @@ test("refuses a port that is taken", async () => {
   await new Promise((resolve) => blocker.close(resolve));
 });
 
-test("reports what the server said when it dies at once", async () => {
-  await expect(startNats({ directory: "/proc/version" })).rejects.toMatchObject({
-    code: "EEXIST",
+test("reports what the server said when it dies at once, and a folder that cannot be made", async () => {
+  await expect(startNats({ directory: "/proc" })).rejects.toMatchObject({
+    type: "EXECUTION_FAILED",
+    message: expect.stringMatching(/Starting nats-server failed: it ended with status 1: .*\/proc/s),
   });
-  const failure = await startRedis({ port: 1, directory }).catch((error: unknown) => error);
-  if (process.getuid?.() !== 0) expect(errorType(failure)).toBe("EXECUTION_FAILED");
-  else await (failure as { stop(): Promise<void> }).stop();
+  for (const start of [startNats, startRedis])
+    expect(await rejection(start({ directory: "/proc/nothing" }))).toBe("STORE_UNAVAILABLE");
 });
 
 test("takes its servers along when the process that started them is killed", async () => {
   const script = `
     import { startNats, startRedis } from ${JSON.stringify(import.meta.resolve("./servers.ts"))};
-    const servers = [await startNats({ directory: ${JSON.stringify(join(directory, "orphan"))} }), await startRedis()];
+    const directory = ${JSON.stringify(join(directory, "orphans"))};
+    const servers = [await startNats({ directory }), await startRedis({ directory })];
     console.log(JSON.stringify(servers.map((server) => server.pid)));
     setInterval(() => {}, 1000);
   `;
   const parent = spawn(process.execPath, ["--input-type=module", "-e", script], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const [line] = (await createInterface(parent.stdout)[Symbol.asyncIterator]().next()).value.split("\n");
+  const [line] = (await once(createInterface(parent.stdout), "line")) as [string];
   const pids = JSON.parse(line) as number[];
   expect(pids.every(isAlive)).toBe(true);
   parent.kill("SIGKILL");

@@ -8,13 +8,15 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { accessSync, constants, rmSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
 import { createServer, connect as openSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { DeadlineExceededError, ExecutionError, PortInUseError, ServerMissingError } from "../lib/errors.ts";
+import { guarded, makeDirectory } from "../lib/store/file-system.ts";
 import { installFromDebian } from "./debian.ts";
 
 export type RunningServer = {
@@ -38,10 +40,10 @@ type Program = {
   name: string;
   packageName: string;
   scheme: string;
-  arguments: (port: number, directory: string) => string[];
-  /** What to send, and what an answer from a server that is ready looks like. */
+  arguments: (port: number, directory: string, id: string) => string[];
+  /** What to send, and what this very server answers once it is ready: another may have been quicker to the port. */
   greeting: string;
-  ready: RegExp;
+  ready: (id: string, pid: number) => RegExp;
 };
 
 const HOST = "127.0.0.1";
@@ -54,9 +56,9 @@ const NATS: Program = {
   name: "nats-server",
   packageName: "nats-server",
   scheme: "nats",
-  arguments: (port, directory) => ["-a", HOST, "-p", String(port), "-js", "-sd", directory],
+  arguments: (port, directory, id) => ["-a", HOST, "-p", String(port), "-n", id, "-js", "-sd", directory],
   greeting: "",
-  ready: /^INFO .*"jetstream":\s?true/,
+  ready: (id) => new RegExp(`^INFO .*"server_name":"${id}".*"jetstream":true`),
 };
 
 const REDIS: Program = {
@@ -68,11 +70,11 @@ const REDIS: Program = {
       ["--save", ""],
       ["--appendonly", "no"],
     ),
-  greeting: "PING\r\n",
-  ready: /^\+PONG/,
+  greeting: "INFO server\r\n",
+  ready: (_, pid) => new RegExp(`process_id:${pid}\\r\\n`),
 };
 
-/** A nats-server with JetStream. @throws {ServerMissingError} {PortInUseError} {ExecutionError} with its output */
+/** A nats-server with JetStream. @throws {ServerMissingError} {PortInUseError} {StoreUnavailableError} {ExecutionError} */
 export function startNats(options: ServerOptions = {}): Promise<RunningServer> {
   return start(NATS, options);
 }
@@ -86,8 +88,10 @@ async function start(program: Program, options: ServerOptions): Promise<RunningS
   const path = await locate(program);
   const own = options.directory === undefined;
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), `moiety-${program.scheme}-`)));
-  if (!own) await mkdir(directory, { recursive: true });
-  const clean = () => (own ? rm(directory, { recursive: true, force: true }) : Promise.resolve());
+  if (!own) await guarded(directory, () => makeDirectory(directory));
+  const clean = () => {
+    if (own) rmSync(directory, { recursive: true, force: true });
+  };
   try {
     for (let attempt = 1; ; attempt++)
       try {
@@ -98,7 +102,7 @@ async function start(program: Program, options: ServerOptions): Promise<RunningS
           throw error;
       }
   } catch (error) {
-    await clean();
+    clean();
     throw error;
   }
 }
@@ -108,10 +112,11 @@ async function launch(
   path: string,
   port: number,
   directory: string,
-  clean: () => Promise<void>,
+  clean: () => void,
 ): Promise<RunningServer> {
-  if (await answers(port, "", /^/)) throw new PortInUseError(HOST, port, "the port option");
-  const command = [path, ...program.arguments(port, directory)];
+  if (await isTaken(port)) throw new PortInUseError(HOST, port, "the port option");
+  const id = `moiety-${randomUUID()}`;
+  const command = [path, ...program.arguments(port, directory, id)];
   const setpriv = find("setpriv");
   if (setpriv) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
   const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
@@ -120,7 +125,10 @@ async function launch(
     child.once("exit", () => resolve());
     child.once("error", () => resolve());
   });
-  const killAtExit = () => void child.kill("SIGKILL");
+  const killAtExit = () => {
+    child.kill("SIGKILL");
+    clean();
+  };
   process.once("exit", killAtExit);
   void exited.then(() => process.off("exit", killAtExit));
 
@@ -134,10 +142,10 @@ async function launch(
     patience.abort();
     child.kill("SIGKILL");
     await exited;
-    await clean();
+    clean();
   };
   try {
-    await untilReady(program, child, port);
+    await untilReady(program, child, port, id);
   } catch (error) {
     child.kill("SIGKILL");
     await exited;
@@ -152,7 +160,7 @@ async function launch(
   };
 }
 
-async function untilReady(program: Program, child: ChildProcess, port: number): Promise<void> {
+async function untilReady(program: Program, child: ChildProcess, port: number, id: string): Promise<void> {
   let output = "";
   let failure: string | undefined;
   for (const stream of [child.stdout!, child.stderr!])
@@ -165,16 +173,17 @@ async function untilReady(program: Program, child: ChildProcess, port: number): 
   child.once("close", (code, signal) => {
     failure ??= `it ended with ${signal ?? `status ${code}`}: ${output.trim()}`;
   });
+  const ready = program.ready(id, child.pid ?? -1);
   for (const deadline = Date.now() + START_TIMEOUT_MS; Date.now() < deadline; await wait(25)) {
     if (failure !== undefined && PORT_TAKEN.test(failure))
       throw new PortInUseError(HOST, port, "the port option");
     if (failure !== undefined) throw new ExecutionError(`Starting ${program.name}`, failure);
-    if (await answers(port, program.greeting, program.ready)) return;
+    if (await answers(port, program.greeting, ready)) return;
   }
   throw new DeadlineExceededError(`Starting ${program.name} (${output.trim()})`, START_TIMEOUT_MS);
 }
 
-/** Whether a server on the port answers a greeting as expected; any listener does when `expected` is empty. */
+/** Whether a server on the port answers a greeting as expected. */
 function answers(port: number, greeting: string, expected: RegExp): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = openSocket({ host: HOST, port });
@@ -183,14 +192,22 @@ function answers(port: number, greeting: string, expected: RegExp): Promise<bool
       socket.destroy();
       resolve(answer);
     };
-    socket.setTimeout(1000, () => settle(false));
+    socket.setTimeout(500, () => settle(false));
     socket.once("error", () => settle(false));
     socket.once("close", () => settle(false));
-    socket.once("connect", () => (expected.test("") ? settle(true) : socket.write(greeting)));
+    socket.once("connect", () => socket.write(greeting));
     socket.on("data", (chunk) => {
-      received += chunk.toString();
-      if (received.includes("\n")) settle(expected.test(received));
+      received = (received + chunk.toString()).slice(-65_536);
+      if (expected.test(received)) settle(true);
     });
+  });
+}
+
+function isTaken(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", (error) => resolve(PORT_TAKEN.test(error.message)));
+    server.listen(port, HOST, () => server.close(() => resolve(false)));
   });
 }
 
@@ -217,7 +234,7 @@ async function locate(program: Program): Promise<string> {
 }
 
 function find(program: string): string | undefined {
-  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
+  const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
   return folders
     .filter((folder) => folder !== "")
     .map((folder) => join(folder, program))
