@@ -42,7 +42,7 @@ export function gradients(graph: GraphBuilder, loss: Value, parameters: readonly
     if (!node.outputs.some((name) => partial.has(name) && dependent.has(name))) continue;
     const wanted = node.inputs.map((name) => dependent.has(name));
     if (!wanted.includes(true)) continue;
-    const rule = GRADIENTS[node.op];
+    const rule = Object.hasOwn(GRADIENTS, node.op) ? GRADIENTS[node.op] : undefined;
     if (!rule)
       throw new InvalidModelError(`node '${node.name}'`, `operator '${node.op}' has no gradient rule`);
     const found = rule(new GradientContext(graph, node, node.outputs.map(total), wanted));
@@ -63,5 +63,9 @@ export function gradients(graph: GraphBuilder, loss: Value, parameters: readonly
 }
 
 function zeros(graph: GraphBuilder, like: Value): Value {
-  return graph.op("Mul", [like, graph.scalar(0)]);
+  const sizes = like.shape.map((dim) => {
+    if (typeof dim === "number") return dim;
+    throw new InvalidModelError(`value '${like.name}'`, `size '${dim}' must be known to differentiate`);
+  });
+  return graph.op("Expand", [graph.scalar(0), graph.ints(sizes)]);
 }

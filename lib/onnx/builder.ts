@@ -35,10 +35,12 @@ export class GraphBuilder {
 
   /** A name not used before in this graph, beginning with `stem`. */
   unique(stem: string): string {
-    const count = this.taken.get(stem) ?? 0;
+    let count = this.taken.get(stem) ?? 0;
+    let name = count === 0 ? stem : `${stem}_${count}`;
+    while (this.taken.has(name)) name = `${stem}_${++count}`;
+    this.taken.set(name, 1);
     this.taken.set(stem, count + 1);
-    const name = count === 0 ? stem : `${stem}_${count}`;
-    return count > 0 && this.taken.has(name) ? this.unique(stem) : name;
+    return name;
   }
 
   input(name: string, datatype: Datatype, shape: Dim[]): Value {
@@ -77,6 +79,11 @@ export class GraphBuilder {
       data[0] = datatype === "INT64" || datatype === "UINT64" ? BigInt(number) : number;
       return { datatype, shape: [], data };
     });
+  }
+
+  /** A constant that is the same wherever it is asked for under `name`. */
+  constant(name: string, literal: TensorLiteral): Value {
+    return this.shared(`constant:${name}`, name, () => literal);
   }
 
   /** A one-dimensional INT64 constant; equal ones are shared. */
@@ -138,8 +145,20 @@ export class GraphBuilder {
     return literal ? Array.from(literal.data as ArrayLike<bigint | number>, Number) : undefined;
   }
 
+  /** @throws {InvalidModelError} when an output has the name of another output, an input or a constant */
   build(): Graph {
-    const names = new Map(this.outputs.map(({ name, value }) => [value.name, name]));
+    const names = new Map<string, string>();
+    const given = new Set<string>();
+    for (const { name, value } of this.outputs) {
+      const fixed = this.initializers.has(name) || this.inputs.some((input) => input.name === name);
+      if (fixed || given.has(name))
+        throw new InvalidModelError(`graph '${this.name}'`, `output '${name}' has a name already in use`);
+      given.add(name);
+      names.set(value.name, name);
+    }
+    // An inner value that happens to be called as an output is gives way.
+    for (const name of given)
+      if (this.values.has(name) && !names.has(name)) names.set(name, this.unique(`${name}_inner`));
     const renamed = (name: string): string => names.get(name) ?? name;
     return {
       name: this.name,

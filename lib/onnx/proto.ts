@@ -171,6 +171,8 @@ export function readModel(bytes: Uint8Array): Model {
     throw new InvalidModelError("file", `not an ONNX protocol buffer (${errorMessage(error)})`);
   }
   if (!message.graph) throw new InvalidModelError("file", "the model has no graph");
+  if (message.opsetImport.length === 0)
+    throw new InvalidModelError("file", "the model names no operator set: it may be cut short");
   if (message.functions.length > 0)
     throw new InvalidModelError("file", "models with local functions are not supported");
   return {
@@ -224,6 +226,8 @@ function literalFrom(message: TensorProto): TensorLiteral {
     throw new InvalidModelError(where, "its data lives in another file");
   const datatype = datatypeOf(message.dataType, where);
   const shape = message.dims.map(Number);
+  if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0))
+    throw new InvalidModelError(where, `has the impossible shape [${shape.join(",")}]`);
   const length = shape.reduce((product, size) => product * size, 1);
   const data = dataFrom(message, datatype, length);
   if (data.length !== length)
@@ -276,9 +280,11 @@ function attributeOf(message: AttributeProto, node: string): Attribute {
     case AttributeType.STRINGS:
       return message.strings.map((bytes) => utf8.decode(bytes));
     case AttributeType.TENSOR:
-      return literalFrom(message.t!);
+      if (message.t) return literalFrom(message.t);
+      throw new InvalidModelError(`node '${node}'`, `attribute '${message.name}' holds no tensor`);
     case AttributeType.GRAPH:
-      return graphOf(message.g!);
+      if (message.g) return graphOf(message.g);
+      throw new InvalidModelError(`node '${node}'`, `attribute '${message.name}' holds no graph`);
     default:
       throw new InvalidModelError(
         `node '${node}'`,

@@ -2,8 +2,10 @@
 
 import type { GradientRule } from "../gradient-rule.ts";
 
-/** Passes where the output is positive. ONNX has no fused operator: Sign of a ReLU output is the 0/1 mask. */
-const relu: GradientRule = (c) => [c.mul(c.gradient(), c.op("Sign", [c.output()]))];
+/** Passes where the output is positive. */
+const relu: GradientRule = (c) => [
+  c.op("Where", [c.op("Greater", [c.output(), c.scalar(0)]), c.gradient(), c.scalar(0)]),
+];
 
 /** g·y·(1-y) */
 const sigmoid: GradientRule = (c) => [c.mul(c.gradient(), c.mul(c.output(), c.sub(c.scalar(1), c.output())))];

@@ -1,34 +1,97 @@
-/** Gradients of pooling. */
-
-import type { GradientRule } from "../gradient-rule.ts";
-
 /**
- * Routes each output's gradient to the element that won. The forward node is asked for its indices (positions in
- * the flattened [N, C, ...] input). Windows that do not overlap use MaxUnpool; overlapping ones add up with
- * ScatterElements.
+ * Gradients of max-pooling over [N, C, H, W]. Each output's gradient goes to the element that won; among equal
+ * ones to the first in row-major order, as in TensorFlow.
+ *
+ * ONNX Runtime's MaxPool is slow once it has to tell the winners' positions, so the common case (2x2 windows side
+ * by side) finds them by comparison instead: a tournament between left and right, then between top and bottom.
+ * Bringing left and right elements apart, and their gradients together again, is a product with a permutation
+ * matrix: exact, and faster than strided slices. Other windows use the positions.
  */
+
+import type { Value } from "../../onnx/builder.ts";
+import type { GradientContext, GradientRule } from "../gradient-rule.ts";
+
+/** Beyond this width the permutation costs more than it saves. */
+const MAX_PERMUTED_WIDTH = 256;
+
 const maxPool: GradientRule = (c) => {
   const kernel = c.view.ints("kernel_shape")!;
   const strides = c.view.ints("strides") ?? kernel.map(() => 1);
-  const indices = c.graph.extraOutput(c.node, 1);
   const shape = c.known(c.input(0).shape);
-  const apart = kernel.every((size, i) => strides[i]! >= size);
   const padded = (c.view.ints("pads") ?? []).some((pad) => pad !== 0);
-  if (apart && !padded)
-    return [
-      c.op("MaxUnpool", [c.gradient(), indices, c.graph.ints(shape)], {
-        kernel_shape: kernel,
-        strides,
-      }),
-    ];
+  const dilated = (c.view.ints("dilations") ?? []).some((dilation) => dilation !== 1);
+  const plain = !padded && !dilated && c.view.int("ceil_mode", 0) === 0;
+  const pairs = kernel.join() === "2,2" && strides.join() === "2,2" && shape.length === 4;
+  if (plain && pairs && shape[3]! <= MAX_PERMUTED_WIDTH) return [tournament(c, shape)];
+  return [
+    plain && kernel.every((size, i) => strides[i]! >= size)
+      ? unpool(c, shape, kernel, strides)
+      : scatter(c, shape),
+  ];
+};
+
+/** Windows side by side: positions from the forward node, gradients put back by MaxUnpool. */
+function unpool(c: GradientContext, shape: number[], kernel: number[], strides: number[]): Value {
+  const positions = c.graph.extraOutput(c.node, 1);
+  return c.op("MaxUnpool", [c.gradient(), positions, c.graph.ints(shape)], { kernel_shape: kernel, strides });
+}
+
+/** Windows that overlap: an element may win several, so gradients add up. */
+function scatter(c: GradientContext, shape: number[]): Value {
+  const positions = c.graph.extraOutput(c.node, 1);
   const size = shape.reduce((a, b) => a * b, 1);
   const zero = c.op("Expand", [c.scalar(0), c.graph.ints([size])]);
-  const flat = (value: typeof indices) => c.op("Reshape", [value, c.graph.ints([-1])]);
-  const sums = c.op("ScatterElements", [zero, flat(indices), flat(c.gradient())], {
+  const flat = (value: Value) => c.op("Reshape", [value, c.graph.ints([-1])]);
+  const sums = c.op("ScatterElements", [zero, flat(positions), flat(c.gradient())], {
     axis: 0,
     reduction: "add",
   });
-  return [c.reshape(sums, shape)];
-};
+  return c.reshape(sums, shape);
+}
+
+/** 2x2 windows side by side. An odd last row or column belongs to no window and gets zero. */
+function tournament(c: GradientContext, [n, channels, height, width]: number[]): Value {
+  const planes = n! * channels!;
+  const [rows, columns] = [Math.floor(height! / 2), Math.floor(width! / 2)];
+  const even = 2 * rows;
+  const g = c.graph;
+  const cut =
+    height === even ? c.input(0) : c.op("Slice", [c.input(0), g.ints([0]), g.ints([even]), g.ints([2])]);
+
+  // [planes·even, width] · P: left elements of each pair in the first half, right ones in the second.
+  const apart = c.op("Gemm", [c.reshape(cut, [planes * even, width!]), permutation(c, width!, columns)]);
+  const [left, right] = halves(c, apart, columns);
+  const best = c.reshape(c.op("Max", [left, right]), [planes * rows, 2 * columns]);
+  const [top, bottom] = halves(c, best, columns);
+
+  const gradient = c.reshape(c.gradient(), [planes * rows, columns]);
+  const byRow = c.reshape(route(c, top, bottom, gradient), [planes * even, columns]);
+  const byElement = route(c, left, right, byRow);
+  const together = c.op("Gemm", [byElement, permutation(c, width!, columns)], { transB: 1 });
+  const whole = c.reshape(together, [n!, channels!, even, width!]);
+  return height === even
+    ? whole
+    : c.op("Pad", [whole, g.ints([0, 0, 0, 0, 0, 0, height! - even, 0]), c.scalar(0)]);
+}
+
+/** The gradient of max(a, b) [rows, k] for both, side by side: [rows, 2k]. Equal values: a wins. */
+function route(c: GradientContext, a: Value, b: Value, gradient: Value): Value {
+  const toA = c.op("Where", [c.op("GreaterOrEqual", [a, b]), gradient, c.scalar(0)]);
+  return c.op("Concat", [toA, c.sub(gradient, toA)], { axis: 1 });
+}
+
+function halves(c: GradientContext, value: Value, size: number): [Value, Value] {
+  return c.graph.ops("Split", [value, c.graph.ints([size, size])], 2, { axis: 1 }) as [Value, Value];
+}
+
+/** [width, 2·columns]: column j of the product is element 2j, column columns + j element 2j + 1. */
+function permutation(c: GradientContext, width: number, columns: number): Value {
+  const data = new Float32Array(width * 2 * columns);
+  for (let j = 0; j < columns; j++) {
+    data[2 * j * 2 * columns + j] = 1;
+    data[(2 * j + 1) * 2 * columns + columns + j] = 1;
+  }
+  return c.graph.constant(`pairs_${width}`, { datatype: "FP32", shape: [width, 2 * columns], data });
+}
 
 export const pooling: Record<string, GradientRule> = { MaxPool: maxPool };

@@ -1,15 +1,14 @@
 /** Gradients of reductions and of the fused cross-entropy. */
 
 import type { Value } from "../../onnx/builder.ts";
+import { reducedAxes } from "../../onnx/operators/reduction.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 /** The gradient of a reduction, with the folded axes back as 1, and how many elements were folded. */
 function spread(c: GradientContext): { gradient: Value; folded: number } {
   const x = c.input(0);
   const rank = x.shape.length;
-  const axes = (c.has(1) ? c.view.constant(1) : (c.view.ints("axes") ?? x.shape.map((_, i) => i))).map(
-    (axis) => c.view.axis(axis, rank),
-  );
+  const axes = reducedAxes(c.view).map((axis) => c.view.axis(axis, rank));
   const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
   const folded = c.known(axes.map((axis) => x.shape[axis]!)).reduce((a, b) => a * b, 1);
   return { gradient: c.reshape(c.gradient(), kept), folded };
@@ -31,12 +30,13 @@ const reduceMean: GradientRule = (c) => {
  */
 const crossEntropy: GradientRule = (c) => {
   const [scores, labels] = [c.input(0), c.input(1)];
-  if (scores.shape.length !== 2 || c.has(2))
-    return c.view.fail("only [batch, classes] without weights is differentiated");
+  if (scores.shape.length !== 2 || c.has(2) || c.node.attributes.ignore_index !== undefined)
+    return c.view.fail("only [batch, classes] without weights or ignore_index is differentiated");
+  if (c.hasGradient(1)) return c.view.fail("the log-probabilities output is not differentiated");
   const reduction = c.view.string("reduction", "mean");
   const [rows, classes] = c.known(scores.shape) as [number, number];
   const logProbabilities = c.graph.extraOutput(c.node, 1);
-  const values = c.graph.initializer("const_onehot", {
+  const values = c.graph.constant("off_on", {
     datatype: "FP32",
     shape: [2],
     data: Float32Array.of(0, 1),

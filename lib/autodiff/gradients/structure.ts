@@ -18,7 +18,9 @@ const concat: GradientRule = (c) => {
 
 const split: GradientRule = (c) => {
   const parts = c.node.outputs.map((_, i) =>
-    c.hasGradient(i) ? c.gradient(i) : c.mul(c.output(i), c.scalar(0)),
+    c.hasGradient(i)
+      ? c.gradient(i)
+      : c.op("Expand", [c.scalar(0), c.graph.ints(c.known(c.output(i).shape))]),
   );
   return [c.op("Concat", parts, { axis: c.view.int("axis", 0) })];
 };

@@ -23,7 +23,7 @@ export function classesOf(prediction: LayerValue): number {
 
 /** Labels [batch] as rows with a one at the class: [batch, classes], FP32. */
 export function oneHot(graph: GraphBuilder, labels: Value, classes: number): Value {
-  const values = graph.initializer("const_off_on", {
+  const values = graph.constant("off_on", {
     datatype: "FP32",
     shape: [2],
     data: Float32Array.of(0, 1),

@@ -3,18 +3,25 @@
 import type { Dim } from "../graph.ts";
 import { type NodeView, type OutputSpec, product, type ShapeRule } from "./rule.ts";
 
+/**
+ * The axes a reduction folds, as given: input 1 since opset 18 (13 for ReduceSum), an attribute before. None named
+ * means all, unless `noop_with_empty_axes` says none.
+ */
+export function reducedAxes(n: NodeView): number[] {
+  const given = n.has(1) ? n.constant(1) : n.ints("axes");
+  if (given !== undefined && given.length > 0) return given;
+  return n.int("noop_with_empty_axes", 0) === 1 ? [] : n.input(0).shape.map((_, axis) => axis);
+}
+
 function reduced(n: NodeView, axes: readonly number[], keep: boolean): Dim[] {
   const shape = n.input(0).shape;
   const folded = new Set(axes.map((axis) => n.axis(axis, shape.length)));
   return shape.flatMap((dim, axis) => (!folded.has(axis) ? [dim] : keep ? [1] : []));
 }
 
-/** Before opset 18 axes were an attribute, since then an input, except for ReduceSum (13). */
-const reduce: ShapeRule = (n) => {
-  const given = n.has(1) ? n.constant(1) : n.ints("axes");
-  const axes = given ?? n.input(0).shape.map((_, axis) => axis);
-  return [{ datatype: n.input(0).datatype, shape: reduced(n, axes, n.int("keepdims", 1) === 1) }];
-};
+const reduce: ShapeRule = (n) => [
+  { datatype: n.input(0).datatype, shape: reduced(n, reducedAxes(n), n.int("keepdims", 1) === 1) },
+];
 
 const arg: ShapeRule = (n) => [
   { datatype: "INT64", shape: reduced(n, [n.int("axis", 0)], n.int("keepdims", 1) === 1) },

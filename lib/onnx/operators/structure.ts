@@ -88,7 +88,11 @@ const split: ShapeRule = (n) => {
   const axis = n.axis(n.int("axis", 0), x.shape.length);
   const size = x.shape[axis];
   if (typeof size !== "number") return n.fail("the split size must be known");
-  const parts = n.has(1) ? n.constant(1) : n.node.outputs.map(() => size / n.outputCount);
+  // Without sizes every part is as large as the first, but the last, which may be smaller.
+  const part = Math.ceil(size / n.outputCount);
+  const parts = n.has(1)
+    ? n.constant(1)
+    : n.node.outputs.map((_, i) => Math.max(0, Math.min(part, size - i * part)));
   if (parts.reduce((a, b) => a + b, 0) !== size || parts.length !== n.outputCount)
     n.fail(`parts [${parts}] do not make up ${size}`);
   return parts.map((part) => ({ datatype: x.datatype, shape: x.shape.with(axis, part) }));
@@ -99,6 +103,8 @@ const squeeze: ShapeRule = (n) => {
   const axes = n.has(1)
     ? n.constant(1).map((axis) => n.axis(axis, x.shape.length))
     : x.shape.flatMap((d, i) => (d === 1 ? [i] : []));
+  for (const axis of axes)
+    if (x.shape[axis] !== 1) n.fail(`axis ${axis} of ${describe(x.shape)} is not of size 1`);
   return [{ datatype: x.datatype, shape: x.shape.filter((_, i) => !axes.includes(i)) }];
 };
 
@@ -134,8 +140,12 @@ const pad: ShapeRule = (n) => {
   const x = n.input(0);
   const pads = n.constant(1);
   const rank = x.shape.length;
+  const axes = n.has(3) ? n.constant(3).map((axis) => n.axis(axis, rank)) : x.shape.map((_, i) => i);
+  if (pads.length !== 2 * axes.length)
+    n.fail(`${pads.length} pads given, ${2 * axes.length} needed for ${describe(x.shape)}`);
   const shape = x.shape.map((size, i) => {
-    const extra = pads[i]! + pads[i + rank]!;
+    const at = axes.indexOf(i);
+    const extra = at < 0 ? 0 : pads[at]! + pads[at + axes.length]!;
     return extra === 0
       ? size
       : typeof size === "number"

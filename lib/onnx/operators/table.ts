@@ -29,7 +29,13 @@ export function inferOutputs(
   inputs: readonly (ValueInfo | undefined)[],
   initializers: ReadonlyMap<string, TensorLiteral>,
 ): OutputSpec[] {
-  const rule = OPERATORS[node.op];
+  const rule = Object.hasOwn(OPERATORS, node.op) ? OPERATORS[node.op] : undefined;
   if (!rule) throw new InvalidModelError(`node '${node.name}'`, `operator '${node.op}' has no shape rule`);
-  return rule(new NodeView(node, inputs, initializers));
+  const specs = rule(new NodeView(node, inputs, initializers));
+  if (specs.length < node.outputs.length)
+    throw new InvalidModelError(
+      `node '${node.name}'`,
+      `${node.op} gives ${specs.length} output(s) here, ${node.outputs.length} were asked for`,
+    );
+  return specs;
 }

@@ -24,7 +24,12 @@ function slide(n: NodeView, spatial: readonly Dim[], w: Window, ceil: boolean): 
     const reach = w.dilations[i]! * (w.kernel[i]! - 1) + 1;
     const room = size + w.pads[i]! + w.pads[i + spatial.length]! - reach;
     if (room < 0) n.fail(`window of ${reach} does not fit size ${size}`);
-    return (ceil ? Math.ceil(room / w.strides[i]!) : Math.floor(room / w.strides[i]!)) + 1;
+    if (!ceil) return Math.floor(room / w.strides[i]!) + 1;
+    const last = Math.ceil(room / w.strides[i]!);
+    // Of a last window that begins beyond the input, opset 18 says it counts and the runtime that it does not.
+    if (last * w.strides[i]! >= size + w.pads[i]!)
+      n.fail("ceil_mode adds a window that begins in the padding");
+    return last + 1;
   });
 }
 
@@ -44,16 +49,13 @@ const convTranspose: ShapeRule = (n) => {
   if (x.shape[1] !== depth)
     n.fail(`input ${describe(x.shape)} does not fit weights ${describe(weight.shape)}`);
   const w = windowOf(n, kernel);
+  if (n.ints("output_shape")) n.fail("output_shape is not supported: give pads and output_padding");
   const extra = n.ints("output_padding") ?? kernel.map(() => 0);
-  const spatial = (x.shape.slice(2) as number[]).map(
-    (size, i) =>
-      w.strides[i]! * (size - 1) +
-      extra[i]! +
-      (kernel[i]! - 1) * w.dilations[i]! +
-      1 -
-      w.pads[i]! -
-      w.pads[i + kernel.length]!,
-  );
+  const spatial = x.shape.slice(2).map((size, i) => {
+    if (typeof size !== "number") return n.fail(`spatial size '${size}' must be known`);
+    const reach = (kernel[i]! - 1) * w.dilations[i]! + 1;
+    return w.strides[i]! * (size - 1) + extra[i]! + reach - w.pads[i]! - w.pads[i + kernel.length]!;
+  });
   return [{ datatype: x.datatype, shape: [x.shape[0]!, filters! * n.int("group", 1), ...spatial] }];
 };
 
