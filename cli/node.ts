@@ -35,6 +35,24 @@ export async function startNode(
   return broker;
 }
 
+/**
+ * Stops the services one after another, last started first: the gateway answers what it accepted while inference
+ * still runs. The broker itself would stop them all at once.
+ */
+export async function stopNode(broker: ServiceBroker): Promise<void> {
+  for (const name of SERVICES.toReversed()) {
+    const service = broker.getLocalService(name);
+    if (service) await broker.destroyService(service);
+  }
+  await broker.stop();
+}
+
+/** The address the gateway of this broker listens on. */
+export function gatewayUrl(broker: ServiceBroker): string {
+  const gateway = broker.getLocalService("gateway") as unknown as { gateway: { url: string } };
+  return gateway.gateway.url;
+}
+
 function serviceNames(args: readonly string[]): ServiceName[] {
   const unknown = args.find((name) => !(SERVICES as readonly string[]).includes(name));
   if (unknown !== undefined || args.length === 0)
@@ -45,9 +63,12 @@ function serviceNames(args: readonly string[]): ServiceName[] {
 if (import.meta.main) {
   try {
     const broker = await startNode(readConfig(process.env), serviceNames(process.argv.slice(2)));
-    onStopSignal(() => broker.stop());
+    const { stop } = onStopSignal(() => stopNode(broker));
+    // A node started by another process must not outlive it.
+    process.once("disconnect", stop);
     // A parent that started this node waits for the line.
-    process.stdout.write(`ready ${broker.nodeID}\n`);
+    const url = broker.getLocalService("gateway") ? ` ${gatewayUrl(broker)}` : "";
+    process.stdout.write(`ready ${broker.nodeID}${url}\n`);
   } catch (error) {
     process.stderr.write(`${errorMessage(error)}\n`);
     process.exit(1);

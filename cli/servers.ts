@@ -119,7 +119,8 @@ async function launch(
   const command = [path, ...program.arguments(port, directory, id)];
   const setpriv = find("setpriv");
   if (setpriv) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
-  const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
+  // In a process group of its own: Ctrl-C on the terminal must not stop a server before those who use it.
+  const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"], detached: true });
 
   const exited = new Promise<void>((resolve) => {
     child.once("exit", () => resolve());

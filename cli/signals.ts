@@ -3,19 +3,20 @@
 import { errorMessage } from "../lib/errors.ts";
 
 /** An orderly stop that takes longer than this is given up. */
-const STOP_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 60_000;
 const INTERRUPTED = 130;
 
-export function onStopSignal(stop: () => Promise<void>): void {
+/** Runs `stopAll` at the first signal, or when `stop` is called, and ends the process. */
+export function onStopSignal(stopAll: () => Promise<void>): { stop: () => void } {
   let stopping = false;
-  const handle = (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(INTERRUPTED);
+  const stop = () => {
+    if (stopping) return;
     stopping = true;
     setTimeout(() => {
-      process.stderr.write(`Still stopping ${STOP_TIMEOUT_MS} ms after ${signal}; giving up\n`);
+      process.stderr.write(`Still stopping after ${STOP_TIMEOUT_MS} ms; giving up\n`);
       process.exit(1);
     }, STOP_TIMEOUT_MS).unref();
-    stop().then(
+    stopAll().then(
       () => process.exit(0),
       (error: unknown) => {
         process.stderr.write(`Stopping failed: ${errorMessage(error)}\n`);
@@ -23,6 +24,11 @@ export function onStopSignal(stop: () => Promise<void>): void {
       },
     );
   };
+  const handle = () => {
+    if (stopping) process.exit(INTERRUPTED);
+    stop();
+  };
   process.on("SIGINT", handle);
   process.on("SIGTERM", handle);
+  return { stop };
 }
