@@ -116,12 +116,12 @@ export class GraphBuilder {
   extraOutput(node: Node, index: number): Value {
     const present = node.outputs[index];
     if (present) return this.valueOf(present);
-    while (node.outputs.length < index) node.outputs.push("");
-    node.outputs[index] = this.unique(`${node.outputs[0]}_out${index}`);
-    const inferred = inferOutputs(node, this.inputsOf(node), this.initializers);
-    const spec = inferred[index];
-    if (!spec) throw new InvalidModelError(`node '${node.name}'`, `${node.op} has no output ${index}`);
-    return this.register(node.outputs[index], spec.datatype, spec.shape);
+    const name = this.unique(`${node.outputs[0]}_out${index}`);
+    const length = Math.max(index + 1, node.outputs.length);
+    const outputs = Array.from({ length }, (_, i) => (i === index ? name : (node.outputs[i] ?? "")));
+    const spec = inferOutputs({ ...node, outputs }, this.inputsOf(node), this.initializers)[index]!;
+    node.outputs = outputs;
+    return this.register(name, spec.datatype, spec.shape);
   }
 
   /** Registers a further name with the type and shape of `like`, for a pass that rewires nodes. */
