@@ -20,6 +20,7 @@ import type { MetricSink } from "../protocol/metrics.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { LOAD_REFUSED, type LoadedModel, type ModelSource, RUN_REFUSED } from "./inference-messages.ts";
 import { PoolWorker } from "./pool-worker.ts";
+import { within } from "./within.ts";
 
 export type { LoadedModel, ModelSource } from "./inference-messages.ts";
 
@@ -316,16 +317,4 @@ export class InferencePool {
 /** Versions are digits, so the last slash is unambiguous. */
 export function modelId({ model, version }: ModelName): string {
   return `${model}/${version}`;
-}
-
-async function within(promise: Promise<unknown>, timeoutMs: number, what: string): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new DeadlineExceededError(what, timeoutMs)), timeoutMs);
-  });
-  try {
-    await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -8,7 +8,7 @@ import { systemClock } from "./clock.ts";
 
 const metrics = { increment() {}, set() {}, observe() {} };
 const name: ModelName = { model: "m", version: "1" };
-const policy: BatchPolicy = { maxRows: 4, queueDelayMs: 5, maxQueue: 8 };
+const policy: BatchPolicy = { maxBatchRows: 4, queueDelayMs: 5, maxQueue: 8 };
 
 const row = (...values: number[]): Tensor[] => [
   { name: "x", datatype: "FP32", shape: [1, values.length], data: new Float32Array(values) },
@@ -250,7 +250,7 @@ describe("with a real model", () => {
       name,
       model: await pool.load(name, { bytes }),
       runner: pool,
-      policy: { maxRows: 8, queueDelayMs: 1, maxQueue: 10_000, ...overrides },
+      policy: { maxBatchRows: 8, queueDelayMs: 1, maxQueue: 10_000, ...overrides },
       clock: systemClock,
       metrics,
     });

@@ -34,7 +34,7 @@ export interface BatchRunner {
 
 export type BatchPolicy = {
   /** Most rows in one batch. */
-  maxRows: number;
+  maxBatchRows: number;
   /** Longest wait for a batch to fill. */
   queueDelayMs: number;
   /** Most requests waiting. */
@@ -106,7 +106,7 @@ export class Batcher {
   ): Promise<Tensor[]> {
     const rows = this.#mergeable ? (inputs[0]?.shape[0] ?? 1) : 1;
     const expiresAt = this.#clock.now() + deadlineMs;
-    if (rows <= this.#policy.maxRows)
+    if (rows <= this.#policy.maxBatchRows)
       return this.#enqueue(inputs, rows, outputs, deadlineMs, expiresAt, signal);
     return this.#submitInParts(inputs, rows, outputs, deadlineMs, expiresAt, signal);
   }
@@ -170,8 +170,8 @@ export class Batcher {
     signal: AbortSignal | undefined,
   ): Promise<Tensor[]> {
     const parts: Tensor[][] = [];
-    for (let from = 0; from < rows; from += this.#policy.maxRows) {
-      const to = Math.min(rows, from + this.#policy.maxRows);
+    for (let from = 0; from < rows; from += this.#policy.maxBatchRows) {
+      const to = Math.min(rows, from + this.#policy.maxBatchRows);
       const part = sliceRows(inputs, from, to);
       parts.push(await this.#enqueue(part, to - from, outputs, timeoutMs, expiresAt, signal));
     }
@@ -209,7 +209,7 @@ export class Batcher {
         group.queuedAt < (chosen?.queuedAt ?? Number.POSITIVE_INFINITY)
       )
         chosen = group;
-    return chosen && this.#queue.take(chosen.mergeKey, this.#policy.maxRows);
+    return chosen && this.#queue.take(chosen.mergeKey, this.#policy.maxBatchRows);
   }
 
   /**
@@ -220,7 +220,7 @@ export class Batcher {
    * being computed, which saves the thread's wake-up.
    */
   #isDue(group: { rows: number; queuedAt: number }, now: number, capacity: Capacity): boolean {
-    if (group.rows >= this.#policy.maxRows || !this.#mergeable) return true;
+    if (group.rows >= this.#policy.maxBatchRows || !this.#mergeable) return true;
     if (now - group.queuedAt >= this.#policy.queueDelayMs) return true;
     return capacity === "idle" && this.#running === 0;
   }

@@ -1,5 +1,5 @@
 import { Redis } from "ioredis";
-import { type RunningRedis, startRedis } from "../../test/fixtures/redis.ts";
+import { type RunningServer, startRedis } from "../../cli/servers.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { systemClock } from "./clock.ts";
 import { PredictionCache } from "./prediction-cache.ts";
@@ -11,7 +11,7 @@ const outputs: Tensor[] = [
 ];
 const what = "the prediction";
 
-let server: RunningRedis;
+let server: RunningServer;
 let errors = 0;
 const open: { close(): void }[] = [];
 const metrics = {
@@ -101,7 +101,7 @@ describe("the Redis tier", () => {
     await ask();
     expect(await until(async () => ((await ask()).cached ? true : undefined))).toBe(true);
 
-    const port = Number(new URL(server.url).port);
+    const { port } = server;
     await server.stop();
     const before = computed;
     const during = [];
@@ -116,20 +116,20 @@ describe("the Redis tier", () => {
     // One per rest of 300 ms, not one per request.
     expect(errors).toBeLessThan(10);
 
-    server = await startRedis(port);
+    server = await startRedis({ port });
     await until(async () => ((await ask()).cached ? true : undefined));
   });
 
   it("waits for a Redis that hangs once per rest, and no longer than the command timeout", async () => {
     const cache = await redisCache();
-    server.signal("SIGSTOP");
+    server.kill("SIGSTOP");
     const times = [];
     for (let i = 0; i < 20; i++) {
       const startedAt = performance.now();
       expect(await cache.get("k")).toBeUndefined();
       times.push(performance.now() - startedAt);
     }
-    server.signal("SIGCONT");
+    server.kill("SIGCONT");
     expect(times[0]).toBeGreaterThan(50);
     expect(times[0]).toBeLessThan(400);
     expect(Math.max(...times.slice(1))).toBeLessThan(50);

@@ -1,0 +1,367 @@
+/**
+ * The data plane of one node: which versions are loaded, and every prediction's way from request to answer. It
+ * follows the registry (`sync`): loads what should be served beside what is, switches once the new is warm, then
+ * drains and unloads the old. A version that fails to load is remembered with its reason and leaves the rest
+ * serving. Serves every version an alias points to and the two newest of each model.
+ */
+
+import {
+  DrainingError,
+  errorMessage,
+  errorType,
+  ModelNotFoundError,
+  ModelNotReadyError,
+  MoietyError,
+} from "../errors.ts";
+import type { ModelMetadata, PredictRequest, PredictResponse, Readiness } from "../protocol/inference.ts";
+import type { MetricSink } from "../protocol/metrics.ts";
+import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
+import { within } from "../runtime/within.ts";
+import { type InferencePool, modelId } from "../runtime/worker-pool.ts";
+import type { StoreLocation } from "../store/store.ts";
+import { Batcher, type BatchPolicy, type SubmitOptions } from "./batcher.ts";
+import { cacheKey } from "./cache-key.ts";
+import type { Clock } from "./clock.ts";
+import type { PredictionCache } from "./prediction-cache.ts";
+import { checkInputs, checkOutputs, checkRequest } from "./request-check.ts";
+import { type ReadyVersion, ServedModel } from "./served-model.ts";
+
+/** What the server needs of the registry. Both calls must end by themselves. */
+export interface ModelCatalog {
+  records(): Promise<ModelRecord[]>;
+  version(model: string, version: number): Promise<ModelVersion>;
+}
+
+export type ModelServerOptions = {
+  catalog: ModelCatalog;
+  /** Where workers read model files. */
+  location: StoreLocation;
+  pool: InferencePool;
+  policy: BatchPolicy;
+  /** Deadline of predictions that name none. */
+  timeoutMs: number;
+  /** Undefined: nothing is cached. */
+  cache?: PredictionCache | undefined;
+  clock: Clock;
+  metrics: MetricSink;
+  onLoaded?: (model: string, version: string) => void;
+  onLoadFailed?: (model: string, version: string, reason: string) => void;
+};
+
+const PLATFORM = "onnxruntime_onnx";
+/** How long an unloaded version may take to finish what it has. */
+const UNLOAD_DRAIN_MS = 30_000;
+/** Back-off of failed loads: a store that is away comes back soon; a broken file hardly ever, and each try leaks. */
+const TRANSIENT_BACKOFF_MS = { first: 1_000, most: 60_000 };
+const PERMANENT_BACKOFF_MS = { first: 60_000, most: 3_600_000 };
+/** Requests for unknown models ask the registry anew, together, at most this often. */
+const REFRESH_INTERVAL_MS = 100;
+
+export class ModelServer {
+  readonly #options: ModelServerOptions;
+  readonly #models = new Map<string, ServedModel>();
+  /** Loads and unloads in progress, by model id: the next one for the same id waits. */
+  readonly #transitions = new Map<string, Promise<void>>();
+  readonly #unloading = new Set<Batcher>();
+  #refreshing: Promise<void> = Promise.resolve();
+  /** When the newest refresh began to read, and whether one waits to. */
+  #refreshStartedAt = Number.NEGATIVE_INFINITY;
+  #nextRefresh: Promise<void> | undefined;
+  #synced = false;
+  #lastSyncError: string | undefined;
+  #draining = false;
+
+  constructor(options: ModelServerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reads the registry and brings this node in line with it. Resolves when every load it began has ended, well or
+   * not. @throws what the catalog throws; what was served stays served
+   */
+  async sync(): Promise<void> {
+    await this.#refresh();
+    await Promise.all(this.#transitions.values());
+  }
+
+  /**
+   * Answers a prediction. The outputs are shared with the cache and with other callers of the same batch: read
+   * only. Inputs stay the caller's and must not change until the answer.
+   * @throws {ModelNotFoundError} {ModelVersionNotFoundError} {ModelNotReadyError} {InvalidInputError}
+   * {QueueFullError} {DeadlineExceededError} {CancelledError} {DrainingError} {ExecutionError} {WorkerCrashedError}
+   */
+  predict(request: PredictRequest, options: SubmitOptions = {}): Promise<PredictResponse> {
+    const { clock, metrics } = this.#options;
+    const startedAt = clock.now();
+    return this.#answer(request, options).then(
+      (response) => {
+        const labels = { model: response.model };
+        metrics.increment("moiety.inference.request.total", { model: response.model, outcome: "ok" });
+        metrics.observe("moiety.inference.request.time", clock.now() - startedAt, labels);
+        return response;
+      },
+      (error: unknown) => {
+        // Labels must stay bounded, whatever names callers invent.
+        const model = this.#models.has(request?.model) ? request.model : "unknown";
+        metrics.increment("moiety.inference.request.total", { model, outcome: errorType(error) });
+        throw error;
+      },
+    );
+  }
+
+  /** @throws {ModelNotFoundError} {ModelVersionNotFoundError} {ModelNotReadyError} */
+  async metadata(model: string, version?: string): Promise<ModelMetadata> {
+    const ready = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
+    return {
+      model,
+      versions: this.#models
+        .get(model)!
+        .readyVersions()
+        .map(({ name }) => name.version),
+      version: ready.name.version,
+      platform: PLATFORM,
+      inputs: ready.loaded.signature.inputs,
+      outputs: ready.loaded.signature.outputs,
+      labels: ready.labels,
+    };
+  }
+
+  /**
+   * With a model: whether it (or that version) answers here. Without: whether this node has settled on what to
+   * serve and serves something; a version that failed to load does not take a node out of service, but is named.
+   * @throws {ModelNotFoundError} {ModelVersionNotFoundError}
+   */
+  async ready(model?: string, version?: string): Promise<Readiness> {
+    if (this.#draining) return { ready: false, reason: "the node is shutting down" };
+    if (model === undefined) return this.#nodeReadiness();
+    try {
+      const found = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
+      return { ready: true, reason: `version ${found.name.version} is loaded` };
+    } catch (error) {
+      if (error instanceof ModelNotReadyError) return { ready: false, reason: error.message };
+      throw error;
+    }
+  }
+
+  /** Takes no new requests, finishes those it has within `timeoutMs`, then frees everything. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true;
+    const serving = [...this.#models.values()].flatMap((model) => model.readyVersions());
+    const batchers = [...serving.map(({ batcher }) => batcher), ...this.#unloading];
+    await Promise.all(batchers.map((batcher) => batcher.drain(timeoutMs)));
+    await this.#options.pool.drain(timeoutMs);
+    this.#options.cache?.close();
+    await this.#options.pool.close();
+    await Promise.allSettled(this.#transitions.values());
+  }
+
+  #answer(request: PredictRequest, options: SubmitOptions): Promise<PredictResponse> {
+    try {
+      checkRequest(request);
+      const ready = this.#find(request.model, request.version);
+      if (ready) return this.#run(ready, request, options);
+      const { timeoutMs } = this.#options;
+      const found = this.#findAfterRefresh(request.model, request.version);
+      const deadlineMs = options.deadlineMs ?? timeoutMs;
+      const startedAt = this.#options.clock.now();
+      return within(found, deadlineMs, `Finding model '${request.model}'`).then((late) => {
+        const leftMs = deadlineMs - (this.#options.clock.now() - startedAt);
+        return this.#run(late, request, { ...options, deadlineMs: leftMs });
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #run(
+    { name, loaded, digest, batcher }: ReadyVersion,
+    request: PredictRequest,
+    { deadlineMs = this.#options.timeoutMs, signal }: SubmitOptions,
+  ): Promise<PredictResponse> {
+    const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable);
+    const outputs = checkOutputs(request.outputs, loaded.signature);
+    const { cache } = this.#options;
+    if (!cache || request.cache === false)
+      return batcher
+        .submit(inputs, outputs, { deadlineMs, signal })
+        .then((answer) => ({ ...name, outputs: answer, cached: false }));
+    const key = cacheKey({ ...name, digest, inputs, outputs });
+    const what = `Model '${name.model}' version '${name.version}'`;
+    return cache
+      .answer(key, (abandoned) => batcher.submit(inputs, outputs, { signal: abandoned }), {
+        deadlineMs,
+        signal,
+        what,
+      })
+      .then((answer) => ({ ...name, ...answer }));
+  }
+
+  /** The version that answers; undefined when the registry, as last read, knows no such model or version. */
+  #find(model: string, version: string | undefined): ReadyVersion | undefined {
+    if (this.#draining) throw new DrainingError("Inference on this node");
+    try {
+      return this.#models.get(model)?.resolve(version);
+    } catch (error) {
+      if (errorType(error) === "MODEL_VERSION_NOT_FOUND") return undefined;
+      throw error;
+    }
+  }
+
+  /** Unknown here may mean published a moment ago: the registry decides. */
+  async #findAfterRefresh(model: string, version: string | undefined): Promise<ReadyVersion> {
+    await this.#refresh().catch((error: unknown) => {
+      throw new ModelNotReadyError(
+        model,
+        version ?? "latest",
+        `the registry did not answer: ${errorMessage(error)}`,
+      );
+    });
+    const served = this.#models.get(model);
+    if (!served) throw new ModelNotFoundError(model);
+    return served.resolve(version);
+  }
+
+  /** A reading of the registry that begins no earlier than now; callers that come together share it. */
+  #refresh(): Promise<void> {
+    this.#nextRefresh ??= this.#refreshing
+      .catch(() => {})
+      .then(async () => {
+        const restMs = this.#refreshStartedAt + REFRESH_INTERVAL_MS - this.#options.clock.now();
+        if (restMs > 0) await new Promise<void>((resolve) => this.#options.clock.after(restMs, resolve));
+        this.#nextRefresh = undefined;
+        this.#refreshStartedAt = this.#options.clock.now();
+        this.#refreshing = this.#readRegistry();
+        return this.#refreshing;
+      });
+    return this.#nextRefresh;
+  }
+
+  async #readRegistry(): Promise<void> {
+    try {
+      this.#adopt(await this.#options.catalog.records());
+      this.#synced = true;
+      this.#lastSyncError = undefined;
+    } catch (error) {
+      this.#lastSyncError = errorMessage(error);
+      throw error;
+    }
+  }
+
+  #adopt(records: readonly ModelRecord[]): void {
+    if (this.#draining) return;
+    const gone = new Set(this.#models.keys());
+    for (const record of records) {
+      gone.delete(record.model);
+      const model = this.#models.get(record.model) ?? new ServedModel(record);
+      model.record = record;
+      this.#models.set(record.model, model);
+      this.#reconcile(model);
+    }
+    for (const name of gone) {
+      const model = this.#models.get(name)!;
+      this.#models.delete(name);
+      for (const version of model.readyVersions()) this.#unload(version);
+    }
+  }
+
+  #reconcile(model: ServedModel): void {
+    const wanted = model.wanted();
+    for (const [number, held] of model.versions)
+      if (held.state === "failed" && !wanted.has(number)) model.versions.delete(number);
+    for (const [number, wantedAs] of wanted) {
+      const held = model.versions.get(number);
+      const retry =
+        held?.state === "failed" && (held.retryAt <= this.#options.clock.now() || held.wantedAs !== wantedAs);
+      if (!held || retry) this.#load(model, number, wantedAs, held?.state === "failed" ? held.attempts : 0);
+    }
+    model.followAliases();
+    for (const version of model.dispensable()) {
+      model.versions.delete(version.number);
+      this.#unload(version);
+    }
+  }
+
+  #load(model: ServedModel, number: number, wantedAs: string, attempts: number): void {
+    const name = { model: model.record.model, version: String(number) };
+    const { pool, catalog, location, policy, clock, metrics, onLoaded, onLoadFailed } = this.#options;
+    model.versions.set(number, { state: "loading", number });
+    this.#transition(modelId(name), async () => {
+      try {
+        const { artifacts, labels } = await catalog.version(name.model, number);
+        const { digest } = artifacts.onnx;
+        const loaded = await pool.load(name, { location, digest });
+        const batcher = new Batcher({ name, model: loaded, runner: pool, policy, clock, metrics });
+        const ready: ReadyVersion = { name, number, loaded, digest, labels, batcher };
+        model.versions.set(number, { state: "ready", number, ready });
+        metrics.increment("moiety.model.loads", { outcome: "ok" });
+        // The registry may have moved on while this was loading.
+        if (this.#models.get(name.model) === model) this.#reconcile(model);
+        else this.#unload(ready);
+      } catch (error) {
+        if (this.#draining) return;
+        const reason = errorMessage(error);
+        const retryAt = clock.now() + backoffMs(error, attempts);
+        model.versions.set(number, {
+          state: "failed",
+          number,
+          reason,
+          retryAt,
+          attempts: attempts + 1,
+          wantedAs,
+        });
+        metrics.increment("moiety.model.loads", { outcome: errorType(error) });
+        onLoadFailed?.(name.model, name.version, reason);
+        return;
+      }
+      onLoaded?.(name.model, name.version);
+    });
+  }
+
+  #unload({ name, batcher }: ReadyVersion): void {
+    const drained = batcher.drain(UNLOAD_DRAIN_MS);
+    this.#unloading.add(batcher);
+    this.#transition(modelId(name), async () => {
+      await drained;
+      this.#unloading.delete(batcher);
+      await this.#options.pool.unload(name);
+    });
+  }
+
+  /** One at a time per version: what is unloading may be wanted again. `work` must not throw. */
+  #transition(id: string, work: () => Promise<void>): void {
+    const before = this.#transitions.get(id) ?? Promise.resolve();
+    const turn = before.then(work).finally(() => {
+      if (this.#transitions.get(id) === turn) this.#transitions.delete(id);
+    });
+    this.#transitions.set(id, turn);
+  }
+
+  #nodeReadiness(): Readiness {
+    if (!this.#synced)
+      return {
+        ready: false,
+        reason: `the registry has not been read yet${this.#lastSyncError ? `: ${this.#lastSyncError}` : ""}`,
+      };
+    const held = [...this.#models].flatMap(([name, model]) =>
+      [...model.versions.values()].map((version) => ({ name: `${name}/${version.number}`, version })),
+    );
+    const named = (state: string) =>
+      held.flatMap(({ name, version }) => (version.state === state ? [name] : [])).join(", ");
+    const [loaded, loading, failed] = [named("ready"), named("loading"), named("failed")];
+    if (loading) return { ready: false, reason: `loading ${loading}` };
+    const failures = failed ? `could not load ${failed}` : "";
+    if (!loaded) return { ready: false, reason: failures || "no model has been published" };
+    return { ready: true, reason: [`serving ${loaded}`, failures].filter(Boolean).join("; ") };
+  }
+}
+
+function backoffMs(error: unknown, attempts: number): number {
+  const transient = !(error instanceof MoietyError) ? retryable(error) : error.retryable;
+  const { first, most } = transient ? TRANSIENT_BACKOFF_MS : PERMANENT_BACKOFF_MS;
+  return Math.min(first * 2 ** attempts, most);
+}
+
+/** An error from another thread or node keeps the field, not the class; one without it says nothing: try again. */
+function retryable(error: unknown): boolean {
+  return (error as { retryable?: unknown } | null)?.retryable !== false;
+}

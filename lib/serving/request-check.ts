@@ -1,0 +1,136 @@
+/**
+ * A prediction request against a model's signature: what passes here, the runtime takes. Every refusal is an
+ * INVALID_INPUT that names the field, what came and what was expected.
+ */
+
+import { InvalidInputError } from "../errors.ts";
+import type { PredictRequest } from "../protocol/inference.ts";
+import type { ModelSignature } from "../protocol/models.ts";
+import { assertMatches, assertTensor, formatShape, type Tensor } from "../tensor/tensor.ts";
+import { firstNonFinite } from "./finite.ts";
+
+/**
+ * What a request must have before a model can be looked for: it may come from anywhere on the cluster.
+ * @throws {InvalidInputError}
+ */
+export function checkRequest(request: unknown): asserts request is PredictRequest {
+  const { model, version, inputs, outputs, cache } = (request ?? {}) as Record<keyof PredictRequest, unknown>;
+  const refuse = (field: string, received: unknown, expected: string): never => {
+    throw new InvalidInputError({ field, received: quote(received), expected });
+  };
+  if (typeof model !== "string" || model === "") refuse("model", model, "a model name");
+  if (version !== undefined && typeof version !== "string") refuse("version", version, "digits or an alias");
+  if (!Array.isArray(inputs)) refuse("inputs", typeof inputs, "an array of tensors");
+  const names =
+    outputs === undefined || (Array.isArray(outputs) && outputs.every((o) => typeof o === "string"));
+  if (!names) refuse("outputs", outputs, "an array of output names");
+  if (cache !== undefined && typeof cache !== "boolean") refuse("cache", cache, "true or false");
+}
+
+/**
+ * The inputs in the model's order.
+ * @param batchable whether the first dimension counts rows that all inputs must share
+ * @throws {InvalidInputError}
+ */
+export function checkInputs(
+  inputs: readonly Tensor[],
+  signature: ModelSignature,
+  batchable: boolean,
+): Tensor[] {
+  const names = signature.inputs.map(({ name }) => name);
+  const ordered: Tensor[] = new Array(names.length);
+  for (const [i, input] of inputs.entries()) {
+    assertTensor(input, `inputs[${i}]`);
+    const position = names.indexOf(input.name);
+    const known = `one of ${names.join(", ")}`;
+    if (position === -1)
+      throw new InvalidInputError({
+        field: `inputs[${i}].name`,
+        received: quote(input.name),
+        expected: known,
+      });
+    if (ordered[position])
+      throw new InvalidInputError({
+        field: `inputs[${i}].name`,
+        received: `${quote(input.name)} a second time`,
+        expected: "every input once",
+      });
+    ordered[position] = input;
+  }
+  for (const [position, spec] of signature.inputs.entries()) {
+    const input = ordered[position];
+    if (!input)
+      throw new InvalidInputError({
+        field: "inputs",
+        received: `${inputs.map(({ name }) => quote(name)).join(", ") || "no inputs"}`,
+        expected: `an input ${quote(spec.name)}`,
+      });
+    assertMatches(input, spec);
+    checkSizes(input, batchable ? ordered[0]! : undefined);
+    checkValues(input);
+  }
+  return ordered;
+}
+
+/**
+ * The requested outputs; undefined for all of them.
+ * @throws {InvalidInputError}
+ */
+export function checkOutputs(
+  outputs: PredictRequest["outputs"],
+  signature: ModelSignature,
+): string[] | undefined {
+  if (outputs === undefined || outputs.length === 0) return undefined;
+  const names = signature.outputs.map(({ name }) => name);
+  for (const [i, output] of outputs.entries()) {
+    const field = `outputs[${i}]`;
+    if (!names.includes(output))
+      throw new InvalidInputError({ field, received: quote(output), expected: `one of ${names.join(", ")}` });
+    if (outputs.indexOf(output) !== i)
+      throw new InvalidInputError({
+        field,
+        received: `${quote(output)} a second time`,
+        expected: "every output at most once",
+      });
+  }
+  return outputs;
+}
+
+function checkSizes({ name, shape }: Tensor, first: Tensor | undefined): void {
+  const field = `inputs["${name}"].shape`;
+  if (shape.includes(0))
+    throw new InvalidInputError({
+      field,
+      received: formatShape(shape),
+      expected: "at least 1 in every dimension",
+    });
+  if (first && shape[0] !== first.shape[0])
+    throw new InvalidInputError({
+      field,
+      received: formatShape(shape),
+      expected: `${first.shape[0]} rows, as in input ${quote(first.name)}`,
+    });
+}
+
+function checkValues(tensor: Tensor): void {
+  const at = firstNonFinite(tensor);
+  if (at !== -1)
+    throw new InvalidInputError({
+      field: `inputs["${tensor.name}"].data[${at}]`,
+      received: tensor.datatype === "FP16" ? "NaN or an infinity" : String(tensor.data[at]),
+      expected: "a finite number",
+    });
+  if (tensor.datatype !== "BOOL") return;
+  const values = tensor.data as Uint8Array;
+  const wrong = values.findIndex((value) => value > 1);
+  if (wrong !== -1)
+    throw new InvalidInputError({
+      field: `inputs["${tensor.name}"].data[${wrong}]`,
+      received: String(values[wrong]),
+      expected: "0 or 1",
+    });
+}
+
+function quote(text: unknown): string {
+  return JSON.stringify(text) ?? String(text);
+}

@@ -1,0 +1,125 @@
+/**
+ * What one node knows about one model: its record in the registry, the versions it holds, and which of them answers
+ * a request that names a number, an alias or nothing. An alias that has moved keeps answering from its old target
+ * until the new one is loaded here.
+ */
+
+import { ModelNotReadyError, ModelVersionNotFoundError } from "../errors.ts";
+import { type ModelRecord, PRODUCTION_ALIAS } from "../protocol/models.ts";
+import type { LoadedModel, ModelName } from "../runtime/worker-pool.ts";
+import type { Batcher } from "./batcher.ts";
+
+export type ReadyVersion = {
+  name: ModelName;
+  number: number;
+  loaded: LoadedModel;
+  /** Of the model file. */
+  digest: string;
+  labels: string[];
+  batcher: Batcher;
+};
+
+export type HeldVersion =
+  | { state: "loading"; number: number }
+  | { state: "ready"; number: number; ready: ReadyVersion }
+  | {
+      state: "failed";
+      number: number;
+      reason: string;
+      /** In the clock's milliseconds. */
+      retryAt: number;
+      attempts: number;
+      /** Why it was wanted when it failed: a new reason is worth a new attempt. */
+      wantedAs: string;
+    };
+
+/** How many of a model's newest versions are served besides those that aliases point to. */
+const LATEST_SERVED = 2;
+
+export class ServedModel {
+  record: ModelRecord;
+  readonly versions = new Map<number, HeldVersion>();
+  /** Alias to the version that answers for it now. */
+  readonly #answering = new Map<string, number>();
+
+  constructor(record: ModelRecord) {
+    this.record = record;
+  }
+
+  /** Versions that should be loaded, and as what: "latest", alias names. */
+  wanted(): Map<number, string> {
+    const { versions, aliases } = this.record;
+    const wanted = new Map<number, string>();
+    const add = (version: number, as: string) => {
+      const before = wanted.get(version);
+      wanted.set(version, before ? `${before} ${as}` : as);
+    };
+    for (const version of versions.toSorted((a, b) => a - b).slice(-LATEST_SERVED)) add(version, "latest");
+    for (const alias of Object.keys(aliases).sort()) add(aliases[alias]!, alias);
+    return wanted;
+  }
+
+  /** Points every alias at its target once that is loaded; forgets aliases that are gone. */
+  followAliases(): void {
+    for (const [alias, target] of Object.entries(this.record.aliases)) {
+      const current = this.#answering.get(alias);
+      if (this.ready(target) || current === undefined || !this.ready(current))
+        this.#answering.set(alias, target);
+    }
+    for (const alias of this.#answering.keys())
+      if (!(alias in this.record.aliases)) this.#answering.delete(alias);
+  }
+
+  /** Loaded versions that may go: not wanted, answering for no alias, and something wanted is there instead. */
+  dispensable(): ReadyVersion[] {
+    const wanted = this.wanted();
+    const answering = new Set(this.#answering.values());
+    if (wanted.size > 0 && ![...wanted.keys()].some((version) => this.ready(version))) return [];
+    return this.readyVersions().filter(({ number }) => !wanted.has(number) && !answering.has(number));
+  }
+
+  ready(version: number): ReadyVersion | undefined {
+    const held = this.versions.get(version);
+    return held?.state === "ready" ? held.ready : undefined;
+  }
+
+  /** Loaded versions, oldest first. */
+  readyVersions(): ReadyVersion[] {
+    return [...this.versions.values()]
+      .flatMap((held) => (held.state === "ready" ? [held.ready] : []))
+      .sort((a, b) => a.number - b.number);
+  }
+
+  /**
+   * The loaded version that answers for `version`: digits, an alias, or undefined for the production alias and,
+   * without one, the newest loaded version.
+   * @throws {ModelVersionNotFoundError} {ModelNotReadyError}
+   */
+  resolve(version: string | undefined): ReadyVersion {
+    const { model, aliases, latestVersion } = this.record;
+    if (version === undefined && !(PRODUCTION_ALIAS in aliases)) {
+      const newest = this.readyVersions().at(-1);
+      if (newest) return newest;
+      throw new ModelNotReadyError(model, String(latestVersion), this.#whyNotReady(latestVersion));
+    }
+    const number = this.#number(version ?? PRODUCTION_ALIAS);
+    const ready = this.ready(number);
+    if (ready) return ready;
+    throw new ModelNotReadyError(model, version ?? String(number), this.#whyNotReady(number));
+  }
+
+  #number(version: string): number {
+    const { model, versions, aliases } = this.record;
+    const number = /^\d+$/.test(version) ? Number(version) : this.#answering.get(version);
+    if (number === undefined || !versions.includes(number))
+      throw new ModelVersionNotFoundError(model, version, [...versions, ...Object.keys(aliases)]);
+    return number;
+  }
+
+  #whyNotReady(version: number): string {
+    const held = this.versions.get(version);
+    if (held?.state === "failed") return held.reason;
+    if (held?.state === "loading") return "it is being loaded";
+    return this.wanted().has(version) ? "it is about to be loaded" : "it is not among the versions served";
+  }
+}

@@ -1,0 +1,129 @@
+/** Predictions: loads what the registry says should be served, and answers for it from worker threads. */
+
+import type { Context, Service, ServiceSchema } from "moleculer";
+import type { ActionParams } from "../lib/protocol/actions.ts";
+import { InferencePool } from "../lib/runtime/worker-pool.ts";
+import { systemClock } from "../lib/serving/clock.ts";
+import { ModelServer } from "../lib/serving/model-server.ts";
+import { PredictionCache } from "../lib/serving/prediction-cache.ts";
+import { RedisCache } from "../lib/serving/redis-cache.ts";
+import { SyncLoop } from "../lib/serving/sync-loop.ts";
+import { broadcastOf, callOf, configOf } from "../mixins/config.ts";
+import { metricsMixin, type WithMetrics } from "../mixins/metrics.ts";
+
+type Inference = Service & WithMetrics & { models: ModelServer; registrySync: SyncLoop };
+type Schema = ServiceSchema<
+  Record<string, unknown>,
+  Record<string, unknown>,
+  Record<string, unknown>,
+  Inference
+>;
+
+const REGISTRY_TIMEOUT_MS = 5_000;
+const REDIS_CONNECT_MS = 1_000;
+const DRAIN_MS = 8_000;
+/** Answers do not depend on how often they are asked for: another node, or this one in a moment, may have it. */
+const IDEMPOTENT = { retryPolicy: { enabled: true, retries: 2, delay: 20 } };
+const MODEL_PARAMS = { model: "string|min:1|max:64", version: "string|min:1|max:64|optional" };
+
+export default {
+  name: "inference",
+  mixins: [metricsMixin],
+
+  actions: {
+    predict: {
+      ...IDEMPOTENT,
+      // The request is checked, and refused field by field, against the model it names.
+      handler(this: Inference, ctx: Context<ActionParams<"inference.predict">>) {
+        return this.models.predict(ctx.params, { deadlineMs: deadlineOf(ctx) });
+      },
+    },
+    metadata: {
+      ...IDEMPOTENT,
+      params: { $$strict: true, ...MODEL_PARAMS },
+      handler(this: Inference, ctx: Context<ActionParams<"inference.metadata">>) {
+        return this.models.metadata(ctx.params.model, ctx.params.version);
+      },
+    },
+    ready: {
+      params: { $$strict: true, ...MODEL_PARAMS, model: "string|min:1|max:64|optional" },
+      handler(this: Inference, ctx: Context<ActionParams<"inference.ready">>) {
+        return this.models.ready(ctx.params.model, ctx.params.version);
+      },
+    },
+  },
+
+  events: {
+    "model.published"(this: Inference) {
+      this.registrySync?.poke();
+    },
+    "model.aliasMoved"(this: Inference) {
+      this.registrySync?.poke();
+    },
+    "$broker.started"(this: Inference) {
+      this.registrySync?.poke();
+    },
+  },
+
+  async started(this: Inference) {
+    const { inference, cache, redisUrl, namespace, store } = configOf(this.broker);
+    const { metrics } = this;
+    const call = callOf(this.broker);
+    const emit = broadcastOf(this.broker);
+    const { nodeID } = this.broker;
+    const clock = systemClock;
+    const ttlMs = cache.ttlSeconds * 1000;
+
+    const redis =
+      redisUrl && cache.maxBytes > 0
+        ? new RedisCache({ url: redisUrl, namespace, ttlMs, clock, metrics })
+        : undefined;
+    if (redis && !(await redis.connected(REDIS_CONNECT_MS)))
+      this.logger.warn(`Redis at ${redisUrl} does not answer; predictions are cached in this process only`);
+
+    this.models = new ModelServer({
+      catalog: {
+        records: () => call("registry.list", {}, { timeout: REGISTRY_TIMEOUT_MS }),
+        version: (model, version) =>
+          call("registry.version", { model, version: String(version) }, { timeout: REGISTRY_TIMEOUT_MS }),
+      },
+      location: store,
+      pool: new InferencePool({ workers: inference.workers, metrics }),
+      policy: inference,
+      timeoutMs: inference.timeoutMs,
+      cache:
+        cache.maxBytes > 0
+          ? new PredictionCache({ maxBytes: cache.maxBytes, ttlMs, clock, metrics, redis })
+          : undefined,
+      clock,
+      metrics,
+      onLoaded: (model, version) => {
+        this.logger.info(`Serving ${model} version ${version}`);
+        emit("model.loaded", { model, version, nodeID });
+      },
+      onLoadFailed: (model, version, reason) => {
+        this.logger.error(`Cannot serve ${model} version ${version}: ${reason}`);
+        emit("model.loadFailed", { model, version, nodeID, reason });
+      },
+    });
+    this.registrySync = new SyncLoop({
+      sync: () => this.models.sync(),
+      clock,
+      onFailure: (reason) => this.logger.warn(`The registry cannot be read: ${reason}`),
+    });
+    // Not awaited: a node without models is up, only not ready.
+    this.registrySync.start();
+  },
+
+  async stopped(this: Inference) {
+    this.registrySync?.stop();
+    await this.models?.drain(DRAIN_MS);
+  },
+} satisfies Schema;
+
+/** The caller's, where it is sooner than the service's own. */
+function deadlineOf(ctx: Context): number | undefined {
+  const ownMs = configOf(ctx.broker).inference.timeoutMs;
+  const callMs = ctx.options.timeout;
+  return callMs ? Math.min(callMs, ownMs) : ownMs;
+}
