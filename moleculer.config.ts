@@ -3,16 +3,16 @@
  * Every default that differs from Moleculer's says why.
  */
 
-import type { BrokerOptions } from "moleculer";
+import type { BrokerOptions, Middleware } from "moleculer";
 import { type Config, readConfig } from "./lib/config.ts";
 import "./mixins/config.ts";
+import { callMetricsMiddleware } from "./mixins/call-metrics.ts";
 import { eventLoopMiddleware } from "./mixins/event-loop.ts";
 import { livenessMiddleware } from "./mixins/liveness.ts";
-import { metricsMiddleware } from "./mixins/metrics.ts";
 import { metricsPageMiddleware } from "./mixins/metrics-page.ts";
 import { PrometheusReporter } from "./mixins/prometheus-reporter.ts";
 import { isWorthRetrying } from "./mixins/retry.ts";
-import { StderrLogger } from "./mixins/stderr-logger.ts";
+import { type LogLevel, StderrLogger } from "./mixins/stderr-logger.ts";
 
 /** Deadline of calls that name none. Long work is a job, not a call. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -26,8 +26,7 @@ export function brokerOptions(config: Config): BrokerOptions {
     ...(config.nodeID ? { nodeID: config.nodeID } : {}),
 
     // Standard output belongs to what commands print as their result.
-    logger: new StderrLogger(),
-    logLevel: config.logLevel as NonNullable<BrokerOptions["logLevel"]>,
+    logger: new StderrLogger(config.logLevel as LogLevel),
 
     // Typed arrays stay typed arrays; JSON and Notepack break them.
     serializer: "CBOR",
@@ -53,11 +52,17 @@ export function brokerOptions(config: Config): BrokerOptions {
 
     // An instance is accepted, though the typings only know names.
     metrics: { enabled: true, reporter: new PrometheusReporter() as unknown as "Prometheus" },
+    // Moleculer's own, in its order, with its "Metrics" replaced by one that costs a tenth on each call.
+    internalMiddlewares: false,
     middlewares: [
-      metricsMiddleware,
       eventLoopMiddleware(),
       ...(config.metricsPort > 0 ? [metricsPageMiddleware(config.http.host, config.metricsPort)] : []),
       ...(cluster ? [livenessMiddleware()] : []),
+      ...["ActionHook", "Validator", "Bulkhead", "Cacher", "ContextTracker", "CircuitBreaker", "Timeout"],
+      ...["Retry", "Fallback", "ErrorHandler", "Tracing"],
+      // A function of the broker is accepted, though the typings do not say so.
+      callMetricsMiddleware as unknown as Middleware,
+      ...["Debounce", "Throttle"],
     ],
 
     // The REPL asks `$node` what there is.

@@ -1,21 +1,17 @@
 /**
  * Metrics for services: `metricsMixin` gives `this.metrics`, the sink that lib code writes to, backed by the
- * broker's metric registry. `metricsMiddleware` makes Moleculer's own call metrics cheap enough for the hot path:
- * its request-time histograms keep every sample of the last minute for quantiles and sort them on each reading;
- * buckets alone cost a few additions, and can be added up over nodes.
+ * broker's metric registry. Every metric of lib/protocol/metrics.ts is registered once per broker. Histograms
+ * have buckets, not quantiles: buckets cost a few additions, and can be added up over nodes.
  */
 
-import type { Middleware, ServiceBroker, ServiceSchema } from "moleculer";
+import type { ServiceBroker, ServiceSchema } from "moleculer";
 import { METRICS, type MetricName, type MetricSink } from "../lib/protocol/metrics.ts";
 
 /** Upper bounds of histogram buckets, by unit. Dense where predictions are, in ms; powers of two for counts. */
-const TIME_BUCKETS_MS = [
+export const TIME_BUCKETS_MS = [
   0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000,
 ];
 const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
-
-/** Moleculer's histograms that keep samples. */
-const SAMPLED = ["moleculer.request.time", "moleculer.event.received.time"];
 
 export type WithMetrics = { metrics: MetricSink };
 
@@ -43,21 +39,3 @@ export function metricSinkOf({ metrics }: ServiceBroker): MetricSink {
     observe: (name: MetricName, value, labels) => metrics.observe(name, value, labels),
   };
 }
-
-export const metricsMiddleware: Middleware = {
-  name: "LeanMetrics",
-  async starting({ metrics }: ServiceBroker) {
-    for (const name of SAMPLED) {
-      const sampled = metrics.getMetric(name);
-      if (!sampled) continue;
-      metrics.register({
-        type: "histogram",
-        name,
-        labelNames: sampled.labelNames,
-        buckets: [...TIME_BUCKETS_MS],
-        unit: "ms",
-        ...(sampled.description ? { description: sampled.description } : {}),
-      });
-    }
-  },
-};

@@ -2,11 +2,11 @@
 
 import { Loggers } from "moleculer";
 
-type Level = Parameters<NonNullable<ReturnType<Loggers.Base<object>["getLogHandler"]>>>[0];
+export type LogLevel = Parameters<NonNullable<ReturnType<Loggers.Base<object>["getLogHandler"]>>>[0];
 
 export class StderrLogger extends Loggers.Formatted<object> {
-  constructor() {
-    super({ formatter: "short", colors: process.stderr.isTTY === true });
+  constructor(level: LogLevel) {
+    super({ level, formatter: "short", colors: process.stderr.isTTY === true });
   }
 
   override getLogHandler(bindings: Parameters<Loggers.Formatted<object>["getLogHandler"]>[0]) {
@@ -14,7 +14,7 @@ export class StderrLogger extends Loggers.Formatted<object> {
     if (!allowed) return null;
     const severity = Loggers.Base.LEVELS.indexOf(allowed);
     const format = this.getFormatter(bindings);
-    return (level: Level, args: unknown[]): void => {
+    return (level: LogLevel, args: unknown[]): void => {
       if (Loggers.Base.LEVELS.indexOf(level) <= severity) console.error(...format(level, args));
     };
   }

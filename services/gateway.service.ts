@@ -70,14 +70,17 @@ export default {
   },
 
   methods: {
-    /** Replaces moleculer-web's own: errors and unknown paths leave in our form. */
+    /** Replaces moleculer-web's own: hot routes run at once, errors and unknown paths leave in our form. */
     async httpHandler(
       this: GatewayService,
       request: IncomingRequest,
       response: ServerResponse,
     ): Promise<void> {
+      const requestID = requestIDOf(request);
+      response.setHeader("X-Request-ID", requestID);
+      if (this.gateway.runHot(request, response)) return;
       // The server waits for its requests by itself, so the call need not be tracked.
-      const options = { requestID: requestIDOf(request), tracking: false };
+      const options = { requestID, tracking: false };
       try {
         const found = await this.actions.rest!({ req: request, res: response }, options);
         if (found === null) this.gateway.notFound(request, response);

@@ -5,7 +5,6 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServiceBroker } from "moleculer";
-import type { IncomingRequest } from "moleculer-web";
 import { RouteNotFoundError } from "../../lib/errors.ts";
 import { answer } from "../../lib/http/answer.ts";
 import { errorAnswer } from "../../lib/http/error-answer.ts";
@@ -15,7 +14,7 @@ import { callOf, configOf } from "../../mixins/config.ts";
 import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import type { Backend } from "./backend.ts";
-import { type Alias, aliasesOf, pathOf } from "./dispatch.ts";
+import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
 import { inferenceRoutes } from "./inference-routes.ts";
 import { JobStreams, type StreamedEvent } from "./job-streams.ts";
 import { managementRoutes } from "./management-routes.ts";
@@ -36,6 +35,8 @@ export type GatewaySettings = {
 export class Gateway {
   /** The routes, in the order they are tried. */
   readonly aliases: Record<string, Alias>;
+  /** Runs a request to a hot route; false leaves it to the router. */
+  readonly runHot: (request: IncomingMessage, response: ServerResponse) => boolean;
   readonly #broker: ServiceBroker;
   readonly #logger: Logger;
   readonly #settings: GatewaySettings;
@@ -67,9 +68,9 @@ export class Gateway {
       metricsText: () => metricsTextOf(broker),
     };
     const routes = [...inferenceRoutes(backend), ...managementRoutes(backend)];
-    this.aliases = aliasesOf([...routes, ...operationsRoutes(backend, routes)], (...failed) =>
-      this.fail(...failed),
-    );
+    const onError: ErrorHandler = (...failed) => this.fail(...failed);
+    this.aliases = aliasesOf([...routes, ...operationsRoutes(backend, routes)], onError);
+    this.runHot = hotDispatcher(routes, onError);
   }
 
   /** Base URL, once started. */
@@ -103,7 +104,7 @@ export class Gateway {
     this.#metadata.forget(model);
   }
 
-  notFound(request: IncomingRequest, response: ServerResponse): void {
+  notFound(request: IncomingMessage, response: ServerResponse): void {
     this.fail(request, response, new RouteNotFoundError(request.method ?? "", pathOf(request)));
   }
 

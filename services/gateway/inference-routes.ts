@@ -18,12 +18,26 @@ import type {
 import type { Backend } from "./backend.ts";
 
 const READINESS_TIMEOUT_MS = 2_000;
+const PLAIN_INFER = /^\/v2\/models\/([\w.-]+)\/infer$/;
 
 export function inferenceRoutes(backend: Backend): Route[] {
   return [
     // The hot paths first: routes are tried in order.
-    { method: "POST", path: "/v2/models/:model/infer", handle: (exchange) => infer(backend, exchange) },
-    { method: "POST", path: "/predict", handle: (exchange) => predictImage(backend, exchange) },
+    {
+      method: "POST",
+      path: "/v2/models/:model/infer",
+      handle: (exchange) => infer(backend, exchange),
+      recognise: (url) => {
+        const model = PLAIN_INFER.exec(url)?.[1];
+        return model === undefined ? undefined : { model };
+      },
+    },
+    {
+      method: "POST",
+      path: "/predict",
+      handle: (exchange) => predictImage(backend, exchange),
+      recognise: (url) => (url === "/predict" ? {} : undefined),
+    },
     {
       method: "POST",
       path: "/v2/models/:model/versions/:version/infer",
