@@ -12,10 +12,16 @@ let stores = 0;
 let store: Store;
 let registry: ModelRegistry;
 let onnx: ArtifactRef;
+let facts: object[];
 
 beforeEach(async () => {
   store = await openStore({ kind: "files", directory: join(directory, String(stores++)) });
-  registry = new ModelRegistry(store.records, store.artifacts, () => Date.parse("2030-01-01T00:00:00Z"));
+  registry = new ModelRegistry(store.records, store.artifacts, {
+    now: () => Date.parse("2030-01-01T00:00:00Z"),
+    onPublished: (fact) => facts.push(fact),
+    onAliasMoved: (fact) => facts.push(fact),
+  });
+  facts = [];
   onnx = await store.artifacts.put(new Uint8Array([1, 2, 3]));
 });
 afterEach(() => store.close());
@@ -204,5 +210,21 @@ test("lists models by name and keeps those apart that look alike", async () => {
     ["a", [1, 2]],
     ["a.b", [1]],
     ["b", [1]],
+  ]);
+});
+
+test("tells of what was published and of aliases that did move", async () => {
+  await registry.publish(publication({ metrics: scored(0.9) }));
+  await registry.publish(publication({ metrics: scored(0.8) }));
+  await registry.promote("mnist", 1);
+  await registry.promote("mnist", 1);
+  await registry.promote("mnist", 2);
+  await registry.setAlias("mnist", "production", 1);
+  await registry.setAlias("mnist", "production", 2);
+  expect(facts).toEqual([
+    { model: "mnist", version: 1 },
+    { model: "mnist", version: 2 },
+    { model: "mnist", alias: "production", version: 1 },
+    { model: "mnist", alias: "production", version: 2 },
   ]);
 });

@@ -24,9 +24,18 @@ import {
 } from "./model-names.ts";
 import { judgePromotion } from "./promotion.ts";
 
+type Move = { alias: string; version: number };
 type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases">;
 export type Publication = Omit<ModelVersion, "version" | "createdAt">;
 export type Promotion = { promoted: boolean; reason: string; record: ModelRecord };
+
+export type ModelRegistryOptions = {
+  /** Epoch milliseconds. @default Date.now */
+  now?: () => number;
+  /** Told of every publication that succeeded; of one that was repeated, again. */
+  onPublished?: (fact: { model: string; version: number }) => void;
+  onAliasMoved?: (fact: { model: string; alias: string; version: number }) => void;
+};
 
 /** Each lost race means that somebody else published or moved an alias: so many in a row is a bug. */
 const MAX_ATTEMPTS = 1000;
@@ -34,12 +43,16 @@ const MAX_ATTEMPTS = 1000;
 export class ModelRegistry {
   readonly #records: KeyValueStore;
   readonly #artifacts: Pick<ArtifactStore, "has">;
-  readonly #now: () => number;
+  readonly #options: Required<ModelRegistryOptions>;
 
-  constructor(records: KeyValueStore, artifacts: Pick<ArtifactStore, "has">, now: () => number = Date.now) {
+  constructor(
+    records: KeyValueStore,
+    artifacts: Pick<ArtifactStore, "has">,
+    options: ModelRegistryOptions = {},
+  ) {
     this.#records = records;
     this.#artifacts = artifacts;
-    this.#now = now;
+    this.#options = { now: Date.now, onPublished: () => {}, onAliasMoved: () => {}, ...options };
   }
 
   /** Every model that has a version, by name. */
@@ -85,12 +98,42 @@ export class ModelRegistry {
    * @throws {InvalidInputError} {ArtifactNotFoundError}
    */
   async publish(publication: Publication): Promise<ModelVersion> {
+    const published = await this.#publish(publication);
+    this.#options.onPublished({ model: published.model, version: published.version });
+    return published;
+  }
+
+  /** Points an alias at a version. @throws {ModelVersionNotFoundError} {InvalidInputError} */
+  async setAlias(model: string, alias: string, version: number): Promise<ModelRecord> {
+    assertAliasName(alias);
+    const { record } = await this.#change(model, async (current) => {
+      if (!current.versions.includes(version)) throw versionNotFound(current, String(version));
+      return { move: { alias, version }, outcome: undefined };
+    });
+    return record;
+  }
+
+  /** Moves `production` to a version unless it scores worse than the one in production. */
+  async promote(model: string, version: number): Promise<Promotion> {
+    const { record, outcome } = await this.#change(model, async (current) => {
+      const candidate = await this.#version(model, version);
+      if (!candidate) throw versionNotFound(current, String(version));
+      const incumbentNumber = current.aliases[PRODUCTION_ALIAS];
+      const incumbent =
+        incumbentNumber === undefined ? undefined : await this.#version(model, incumbentNumber);
+      const verdict = judgePromotion(candidate, incumbent);
+      return { move: verdict.promoted ? { alias: PRODUCTION_ALIAS, version } : undefined, outcome: verdict };
+    });
+    return { ...outcome, record };
+  }
+
+  async #publish(publication: Publication): Promise<ModelVersion> {
     const { model, artifacts, lineage } = publication;
     assertModelName(model);
     for (const { digest } of [artifacts.onnx, artifacts.checkpoint].filter((ref) => ref !== undefined))
       if (!(await this.#artifacts.has(digest))) throw new ArtifactNotFoundError(digest);
 
-    const createdAt = new Date(this.#now()).toISOString();
+    const createdAt = new Date(this.#options.now()).toISOString();
     await this.#ensureModel({ model, createdAt, aliases: {} });
     const taken = await this.#versionNumbers(model);
     if (lineage) {
@@ -108,45 +151,19 @@ export class ModelRegistry {
       }
   }
 
-  /** Points an alias at a version. @throws {ModelVersionNotFoundError} {InvalidInputError} */
-  async setAlias(model: string, alias: string, version: number): Promise<ModelRecord> {
-    assertAliasName(alias);
-    const { record } = await this.#change(model, async (current) => {
-      if (!current.versions.includes(version)) throw versionNotFound(current, String(version));
-      return { aliases: { ...current.aliases, [alias]: version }, outcome: undefined };
-    });
-    return record;
-  }
-
-  /** Moves `production` to a version unless it scores worse than the one in production. */
-  async promote(model: string, version: number): Promise<Promotion> {
-    const { record, outcome } = await this.#change(model, async (current) => {
-      const candidate = await this.#version(model, version);
-      if (!candidate) throw versionNotFound(current, String(version));
-      const incumbentNumber = current.aliases[PRODUCTION_ALIAS];
-      const incumbent =
-        incumbentNumber === undefined ? undefined : await this.#version(model, incumbentNumber);
-      const verdict = judgePromotion(candidate, incumbent);
-      const moved = verdict.promoted && incumbentNumber !== version;
-      return {
-        aliases: moved ? { ...current.aliases, [PRODUCTION_ALIAS]: version } : current.aliases,
-        outcome: verdict,
-      };
-    });
-    return { ...outcome, record };
-  }
-
-  /** Changes the aliases by compare-and-set, deciding anew whenever somebody else came first. */
+  /** Moves an alias by compare-and-set, deciding anew whenever somebody else came first. */
   async #change<T>(
     model: string,
-    decide: (current: ModelRecord) => Promise<{ aliases: ModelRecord["aliases"]; outcome: T }>,
+    decide: (current: ModelRecord) => Promise<{ move: Move | undefined; outcome: T }>,
   ): Promise<{ record: ModelRecord; outcome: T }> {
     for (let attempt = 1; ; attempt++) {
       const { record, entry } = await this.#read(model);
-      const { aliases, outcome } = await decide(record);
-      if (aliases === record.aliases) return { record, outcome };
+      const { move, outcome } = await decide(record);
+      if (!move || record.aliases[move.alias] === move.version) return { record, outcome };
+      const aliases = { ...record.aliases, [move.alias]: move.version };
       try {
         await this.#records.update(entry.key, { ...entry.value, aliases }, entry.revision);
+        this.#options.onAliasMoved({ model, ...move });
         return { record: { ...record, aliases }, outcome };
       } catch (error) {
         if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;

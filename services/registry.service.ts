@@ -1,0 +1,83 @@
+/** The models there are: immutable versions, and aliases that move. */
+
+import type { Context, Service, ServiceSchema } from "moleculer";
+import type { ActionParams } from "../lib/protocol/actions.ts";
+import { ModelRegistry } from "../lib/registry/model-registry.ts";
+import { broadcastOf } from "../mixins/config.ts";
+import { storeMixin, type WithStore } from "../mixins/store.ts";
+import {
+  ALIAS_PARAMS,
+  MODEL_PARAMS,
+  NO_PARAMS,
+  PROMOTE_PARAMS,
+  PUBLISH_PARAMS,
+  VERSION_PARAMS,
+} from "./registry/params.ts";
+
+type Registry = Service & WithStore & { registry: ModelRegistry };
+type Schema = ServiceSchema<
+  Record<string, unknown>,
+  Record<string, unknown>,
+  Record<string, unknown>,
+  Registry
+>;
+
+/** Reading, and writes that give the same result when they are repeated. */
+const IDEMPOTENT = { retryPolicy: { enabled: true, retries: 2, delay: 50 } };
+
+export default {
+  name: "registry",
+  mixins: [storeMixin],
+
+  actions: {
+    list: {
+      ...IDEMPOTENT,
+      params: NO_PARAMS,
+      handler(this: Registry) {
+        return this.registry.list();
+      },
+    },
+    get: {
+      ...IDEMPOTENT,
+      params: MODEL_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.get">>) {
+        return this.registry.get(ctx.params.model);
+      },
+    },
+    version: {
+      ...IDEMPOTENT,
+      params: VERSION_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.version">>) {
+        return this.registry.version(ctx.params.model, ctx.params.version);
+      },
+    },
+    publish: {
+      params: PUBLISH_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.publish">>) {
+        return this.registry.publish(ctx.params);
+      },
+    },
+    setAlias: {
+      ...IDEMPOTENT,
+      params: ALIAS_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.setAlias">>) {
+        return this.registry.setAlias(ctx.params.model, ctx.params.alias, ctx.params.version);
+      },
+    },
+    promote: {
+      ...IDEMPOTENT,
+      params: PROMOTE_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.promote">>) {
+        return this.registry.promote(ctx.params.model, ctx.params.version);
+      },
+    },
+  },
+
+  started(this: Registry) {
+    const emit = broadcastOf(this.broker);
+    this.registry = new ModelRegistry(this.store.records, this.store.artifacts, {
+      onPublished: (fact) => emit("model.published", fact),
+      onAliasMoved: (fact) => emit("model.aliasMoved", fact),
+    });
+  },
+} satisfies Schema;

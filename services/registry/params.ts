@@ -1,0 +1,97 @@
+/** Shapes of the registry's parameters (fastest-validator). What names may be is decided by lib/registry. */
+
+import { DATATYPES } from "../../lib/tensor/datatype.ts";
+import { ARTIFACT_PARAMS } from "../../mixins/params.ts";
+
+const NAME = "string|min:1|max:256";
+const COUNT = "number|integer|min:0";
+const NUMBER = "number";
+
+export const NO_PARAMS = { $$strict: true } as const;
+export const MODEL_PARAMS = { $$strict: true, model: NAME } as const;
+export const VERSION_PARAMS = { $$strict: true, model: NAME, version: `${NAME}|optional` } as const;
+export const PROMOTE_PARAMS = { $$strict: true, model: NAME, version: COUNT } as const;
+export const ALIAS_PARAMS = { ...PROMOTE_PARAMS, alias: "string" } as const;
+
+const TENSORS = {
+  type: "array",
+  min: 1,
+  items: {
+    type: "object",
+    strict: true,
+    props: {
+      name: NAME,
+      datatype: { type: "enum", values: [...DATATYPES] },
+      shape: { type: "array", items: "number|integer|min:-1" },
+    },
+  },
+};
+
+const EVALUATION = {
+  type: "object",
+  strict: true,
+  optional: true,
+  props: {
+    examples: COUNT,
+    loss: NUMBER,
+    accuracy: "number|min:0|max:1",
+    macro: { type: "object", strict: true, props: { precision: NUMBER, recall: NUMBER, f1: NUMBER } },
+    perClass: {
+      type: "array",
+      items: {
+        type: "object",
+        strict: true,
+        props: { label: "string", precision: NUMBER, recall: NUMBER, f1: NUMBER, support: COUNT },
+      },
+    },
+    confusionMatrix: { type: "array", items: { type: "array", items: COUNT } },
+  },
+};
+
+const LINEAGE = {
+  type: "object",
+  strict: true,
+  optional: true,
+  props: {
+    jobId: NAME,
+    dataset: {
+      type: "object",
+      strict: true,
+      props: {
+        name: NAME,
+        digest: "string",
+        trainExamples: COUNT,
+        validationExamples: COUNT,
+        testExamples: COUNT,
+      },
+    },
+    seed: "number|integer",
+    engine: "string",
+    codeVersion: "string",
+    architecture: "any",
+    loss: "string",
+    optimizer: "any",
+    epochs: COUNT,
+    batchSize: COUNT,
+    trainSeconds: "number|min:0",
+    parity: {
+      type: "object",
+      strict: true,
+      props: { examples: COUNT, maxAbsError: NUMBER, tolerance: NUMBER },
+    },
+  },
+};
+
+export const PUBLISH_PARAMS = {
+  $$strict: true,
+  model: NAME,
+  artifacts: {
+    type: "object",
+    strict: true,
+    props: { onnx: ARTIFACT_PARAMS, checkpoint: { ...ARTIFACT_PARAMS, optional: true } },
+  },
+  signature: { type: "object", strict: true, props: { inputs: TENSORS, outputs: TENSORS } },
+  labels: { type: "array", items: "string" },
+  metrics: EVALUATION,
+  lineage: LINEAGE,
+};
