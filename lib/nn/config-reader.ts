@@ -75,9 +75,9 @@ export class ConfigReader {
 
   choice<T extends string>(name: string, allowed: readonly T[], fallback: T): T {
     const value = this.raw(name) ?? fallback;
-    return allowed.includes(value as T)
-      ? (value as T)
-      : this.refuse(name, value, `one of ${allowed.join(", ")}`);
+    // TensorFlow.js says "channelsLast" where Keras says "channels_last".
+    const found = allowed.find((candidate) => candidate === value || camel(candidate) === value);
+    return found ?? this.refuse(name, value, `one of ${allowed.join(", ")}`);
   }
 
   /** Two sizes, or one number for both. */

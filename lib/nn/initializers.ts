@@ -74,12 +74,17 @@ const INITIALIZERS: Readonly<Record<string, Parse>> = {
   HeNormal: scaling(2, "fan_in", "truncated_normal"),
   LecunUniform: scaling(1, "fan_in", "uniform"),
   LecunNormal: scaling(1, "fan_in", "truncated_normal"),
-  VarianceScaling: (c) =>
-    varianceScaling(
-      c.number("scale", { fallback: 1, min: 0 }),
-      c.choice("mode", ["fan_in", "fan_out", "fan_avg"], "fan_in"),
-      c.choice("distribution", ["uniform", "truncated_normal", "untruncated_normal"], "truncated_normal"),
-    ),
+  VarianceScaling: (c) => {
+    const scale = c.number("scale", { fallback: 1, min: 0 });
+    const mode = c.choice("mode", ["fan_in", "fan_out", "fan_avg"], "fan_in");
+    const distribution = c.choice(
+      "distribution",
+      ["uniform", "truncated_normal", "untruncated_normal", "normal"],
+      "truncated_normal",
+    );
+    // "normal" is what older Keras and TensorFlow.js call the truncated one.
+    return varianceScaling(scale, mode, distribution === "normal" ? "truncated_normal" : distribution);
+  },
 };
 
 /** @throws {UnknownComponentError} {InvalidModelError} */

@@ -98,7 +98,10 @@ function uniqueName(given: unknown, className: string, names: Set<string>): stri
   const stem =
     typeof given === "string" && given !== ""
       ? given
-      : className.replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_").toLowerCase();
+      : className
+          .replace(/(.)([A-Z][a-z]+)/g, "$1_$2")
+          .replace(/([a-z])([A-Z])/g, "$1_$2")
+          .toLowerCase();
   if (given !== undefined && names.has(stem))
     throw new InvalidModelError(`layer '${stem}'`, "two layers have this name");
   let name = stem;

@@ -4,7 +4,7 @@ import { InvalidModelError } from "../../errors.ts";
 import { inKerasOrder, type LayerDefinition, reshapeTo } from "../layer.ts";
 
 export const flatten: LayerDefinition = (config) => {
-  config.unset("data_format", "channels_last");
+  config.unset("data_format", "channels_last", "channelsLast");
 
   return (c, [x]) => {
     const input = inKerasOrder(c.graph, x!);
