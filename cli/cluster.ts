@@ -6,8 +6,8 @@
 
 import { join } from "node:path";
 import { type Config, readConfig } from "../lib/config.ts";
-import { errorMessage } from "../lib/errors.ts";
 import { type ChildNode, startChildNode } from "./child-node.ts";
+import { exitWith } from "./failure.ts";
 import { SERVICES, type ServiceName, startNode } from "./node.ts";
 import { readOptions, type StartOptions } from "./options.ts";
 import { startNats, startRedis } from "./servers.ts";
@@ -102,6 +102,5 @@ if (import.meta.main)
   try {
     await main(readOptions(process.argv.slice(2), "npm run cluster"));
   } catch (error) {
-    process.stderr.write(`${errorMessage(error)}\n`);
-    process.exit(1);
+    exitWith(error);
   }

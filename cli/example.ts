@@ -7,7 +7,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ServiceBroker } from "moleculer";
 import cnn from "../examples/mnist/cnn.json" with { type: "json" };
-import { loadDataset } from "../lib/data/datasets.ts";
+import { loadTestExamples } from "../lib/data/datasets.ts";
 import { errorType, UnavailableError } from "../lib/errors.ts";
 import type { Job } from "../lib/protocol/jobs.ts";
 import type { ModelVersion } from "../lib/protocol/models.ts";
@@ -80,7 +80,7 @@ export type FirstPrediction = { prediction: number; label: number; curl: string 
 
 /** Asks the gateway about the first test image, as the printed curl line does. */
 export async function firstPrediction(url: string, directory: string): Promise<FirstPrediction> {
-  const { test } = await loadDataset(DATASET, undefined);
+  const test = await loadTestExamples(DATASET, undefined);
   const [height, width] = test.featureShape as [number, number];
   const pixels = test.features as Uint8Array;
   const image = Array.from({ length: height }, (_, y) => [...pixels.subarray(y * width, (y + 1) * width)]);

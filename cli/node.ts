@@ -5,8 +5,8 @@
 
 import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { type Config, readConfig } from "../lib/config.ts";
-import { errorMessage } from "../lib/errors.ts";
 import { brokerOptions } from "../moleculer.config.ts";
+import { exitWith } from "./failure.ts";
 import { onStopSignal } from "./signals.ts";
 
 /** In the order in which they start; they stop the other way round, so the gateway goes first. */
@@ -70,7 +70,6 @@ if (import.meta.main) {
     const url = broker.getLocalService("gateway") ? ` ${gatewayUrl(broker)}` : "";
     process.stdout.write(`ready ${broker.nodeID}${url}\n`);
   } catch (error) {
-    process.stderr.write(`${errorMessage(error)}\n`);
-    process.exit(1);
+    exitWith(error);
   }
 }

@@ -5,7 +5,7 @@
 
 import { mkdir } from "node:fs/promises";
 import { readConfig } from "../lib/config.ts";
-import { errorMessage } from "../lib/errors.ts";
+import { exitWith } from "./failure.ts";
 import { SERVICES, startNode, stopNode } from "./node.ts";
 import { REPL_COMMANDS } from "./repl/commands.ts";
 import { onStopSignal } from "./signals.ts";
@@ -24,6 +24,5 @@ try {
   const repl = broker.repl() as unknown as NodeJS.EventEmitter;
   repl.once("exit", stop);
 } catch (error) {
-  process.stderr.write(`${errorMessage(error)}\n`);
-  process.exit(1);
+  exitWith(error);
 }

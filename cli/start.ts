@@ -5,7 +5,7 @@
 
 import { mkdir } from "node:fs/promises";
 import { type Config, readConfig } from "../lib/config.ts";
-import { errorMessage } from "../lib/errors.ts";
+import { exitWith } from "./failure.ts";
 import { gatewayUrl, SERVICES, startNode, stopNode } from "./node.ts";
 import { readOptions, type StartOptions } from "./options.ts";
 import { outcomeLine, showExample } from "./show-example.ts";
@@ -32,6 +32,5 @@ if (import.meta.main)
   try {
     await main(readConfig(process.env), readOptions(process.argv.slice(2), "npm start"));
   } catch (error) {
-    process.stderr.write(`${errorMessage(error)}\n`);
-    process.exit(1);
+    exitWith(error);
   }

@@ -2,7 +2,7 @@
 
 import type { ServiceBroker } from "moleculer";
 import cnn from "../../examples/mnist/cnn.json" with { type: "json" };
-import { loadDataset } from "../../lib/data/datasets.ts";
+import { loadTestExamples } from "../../lib/data/datasets.ts";
 import { errorMessage, InvalidInputError } from "../../lib/errors.ts";
 import type { Job, JobState } from "../../lib/protocol/jobs.ts";
 import { callOf, configOf } from "../../mixins/config.ts";
@@ -137,7 +137,7 @@ const predict = command(
     const version = args.options.version === undefined ? {} : { version: String(args.options.version) };
     const published = await call("registry.version", { model, ...version });
     const { datasetsDirectory } = configOf(broker);
-    const { test } = await loadDataset(published.lineage?.dataset.name ?? model, datasetsDirectory);
+    const test = await loadTestExamples(published.lineage?.dataset.name ?? model, datasetsDirectory);
     const index = integerOption(args, "test", 0)!;
     if (index >= test.count)
       throw new InvalidInputError({

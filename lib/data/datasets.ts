@@ -41,16 +41,7 @@ export async function loadDataset(name: string, directory: string | undefined): 
   const folder = datasetFolder(name, directory);
   const files = await findDatasetFiles(name, folder);
   const hash = createHash("sha256");
-  const read = async (file: string): Promise<IdxArray & { file: string }> => {
-    let bytes: Buffer;
-    try {
-      bytes = await readFile(file);
-    } catch (error) {
-      throw new DatasetNotFoundError(name, errorMessage(error));
-    }
-    hash.update(bytes);
-    return { file, ...parseIdx(file, bytes) };
-  };
+  const read = (file: string) => readIdx(name, file, (bytes) => hash.update(bytes));
   const train = examplesOf(await read(files.trainImages), await read(files.trainLabels));
   const test = examplesOf(await read(files.testImages), await read(files.testLabels));
   if (train.featureShape.join() !== test.featureShape.join())
@@ -63,6 +54,12 @@ export async function loadDataset(name: string, directory: string | undefined): 
   const labelNames =
     known && known.length >= classes ? [...known] : Array.from({ length: classes }, (_, i) => String(i));
   return { name, digest: `sha256:${hash.digest("hex")}`, labelNames, train, test };
+}
+
+/** The test examples alone, for showing some of them. @throws {DatasetNotFoundError} {DatasetCorruptError} */
+export async function loadTestExamples(name: string, directory: string | undefined): Promise<Examples> {
+  const files = await findDatasetFiles(name, datasetFolder(name, directory));
+  return examplesOf(await readIdx(name, files.testImages), await readIdx(name, files.testLabels));
 }
 
 /** Where the data set's files should be. @throws {DatasetNotFoundError} */
@@ -82,6 +79,21 @@ export function datasetFolder(name: string, directory: string | undefined): stri
       "only 'mnist' is built in; set MOIETY_DATASETS_DIR to a folder of further data sets",
     );
   return join(directory, name);
+}
+
+async function readIdx(
+  name: string,
+  file: string,
+  onBytes: (bytes: Uint8Array) => void = () => {},
+): Promise<IdxArray & { file: string }> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (error) {
+    throw new DatasetNotFoundError(name, errorMessage(error));
+  }
+  onBytes(bytes);
+  return { file, ...parseIdx(file, bytes) };
 }
 
 export type DatasetFiles = Record<keyof typeof FILES, string>;

@@ -68,8 +68,9 @@ export function readSafetensors(bytes: Uint8Array): {
       return fail(
         `tensor '${name}' of shape ${JSON.stringify(shape)} does not fit its data ${JSON.stringify(range)}`,
       );
-    // A copy, because the file's bytes need not be aligned.
-    const data = new Float32Array(body.slice(begin, end).buffer);
+    // A copy, because the file's bytes need not be aligned (and a Buffer's own slice would not copy).
+    const data = new Float32Array((end - begin) / 4);
+    new Uint8Array(data.buffer).set(body.subarray(begin, end));
     tensors.set(name, { shape: shape as number[], data });
   }
   return { tensors, metadata: metadata as Record<string, string> };
