@@ -1,7 +1,7 @@
 /**
  * Child processes of a benchmark: contestants, servers, the load generator. Each runs in a process group of its
  * own, so that pausing and stopping reach its workers too. Children speak lines; every wait has a deadline; what
- * a child says on stderr goes to a log file whose end is quoted when it fails. `stopAll` leaves none behind.
+ * a child says on stderr goes to a log file whose end is quoted when it fails. `withChildren` leaves none behind.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -14,6 +14,8 @@ const LOG_DIRECTORY = join(BENCH_DIRECTORY, "logs");
 const MAX_WAITING_LINES = 10_000;
 const TERM_GRACE_MS = 15_000;
 const KILL_GRACE_MS = 5_000;
+const INTERRUPT_GRACE_MS = 30_000;
+const INTERRUPTED = 130;
 
 export type ChildCommand = {
   /** Names its log file; unique in one run. */
@@ -129,12 +131,12 @@ export class Child {
   }
 
   /** Asks it to end, then makes it; resolved when the group is gone. */
-  async stop(): Promise<void> {
+  async stop(termGraceMs: number): Promise<void> {
     if (!this.#ended) {
       this.resume();
       this.#process.stdin?.end();
       this.#signal("SIGTERM");
-      await this.#endsWithin(TERM_GRACE_MS);
+      await this.#endsWithin(termGraceMs);
     }
     // Also reaches what an ended leader left in its group.
     this.#signal("SIGKILL");
@@ -187,19 +189,30 @@ export class Child {
 /** Starts children and leaves none behind: neither on an error nor on Ctrl-C. */
 export class Children {
   readonly #children = new Set<Child>();
+  readonly #termGraceMs: number;
+  #closed = false;
 
+  /** @param termGraceMs how long a child may take to end by itself */
+  constructor(termGraceMs = TERM_GRACE_MS) {
+    this.#termGraceMs = termGraceMs;
+  }
+
+  /** @throws {Error} after `close` */
   start(command: ChildCommand): Child {
+    if (this.#closed) throw new Error(`${command.name} is not started: the benchmark is ending`);
     const child = new Child(command);
     this.#children.add(child);
     return child;
   }
 
   async stop(child: Child): Promise<void> {
-    await child.stop();
+    await child.stop(this.#termGraceMs);
     this.#children.delete(child);
   }
 
-  async stopAll(): Promise<void> {
+  /** Stops all and starts no more; whoever waits for a child gets its failure. */
+  async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#children].map((child) => this.stop(child)));
   }
 
@@ -208,23 +221,30 @@ export class Children {
   }
 }
 
-/** Runs a benchmark's body with children that are gone when it ends, however it ends. */
+/** Runs a benchmark's body with children that are gone when it ends, however it ends. Ctrl-C ends the process. */
 export async function withChildren(body: (children: Children) => Promise<void>): Promise<void> {
   const children = new Children();
+  let interrupted = false;
   const onExit = (): void => children.killAll();
   const onSignal = (signal: NodeJS.Signals): void => {
+    if (interrupted) process.exit(INTERRUPTED);
+    interrupted = true;
     console.error(`\n${signal}: stopping the contestants`);
-    void children.stopAll().finally(() => process.exit(130));
+    void children.close();
+    setTimeout(() => process.exit(INTERRUPTED), INTERRUPT_GRACE_MS).unref();
   };
   process.once("exit", onExit);
-  process.once("SIGINT", onSignal);
-  process.once("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
   try {
     await body(children);
+  } catch (error) {
+    if (!interrupted) throw error;
   } finally {
-    await children.stopAll();
+    await children.close();
     process.off("exit", onExit);
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
   }
+  if (interrupted) process.exit(INTERRUPTED);
 }

@@ -69,7 +69,7 @@ async function benchmark(children: Children, { peers, quick, rounds }: Benchmark
         }
     for (const entry of entries) for (const connections of plan.connections) compare(entry, connections);
   } finally {
-    await children.stopAll();
+    await children.close();
     rmSync(directory, { recursive: true, force: true });
   }
 }

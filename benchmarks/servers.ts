@@ -14,7 +14,7 @@ import { PYTHON, VENV_DIRECTORY } from "./peers/peers.ts";
 const ROOT_DIRECTORY = join(import.meta.dirname, "..");
 const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
 /** The first start trains the example model. */
-const FIRST_START_DEADLINE_MS = 900_000;
+const FIRST_START_DEADLINE_MS = 600_000;
 const PYTHON_ENVIRONMENT = { PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
 /** What both commands print once the model is served. */
 const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+)/;
