@@ -1,5 +1,6 @@
 /** Open Inference Protocol v2: model metadata, server metadata and readiness, as JSON values. */
 
+import { PRODUCT } from "../product.ts";
 import type { ModelMetadata } from "../protocol/inference.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
 
@@ -19,10 +20,10 @@ export function modelMetadata(metadata: ModelMetadata): OipModelMetadata {
   return { name: model, versions, platform, inputs, outputs };
 }
 
-export function serverMetadata(version: string): {
+export function serverMetadata(): {
   name: string;
   version: string;
   extensions: readonly string[];
 } {
-  return { name: "moiety", version, extensions: EXTENSIONS };
+  return { ...PRODUCT, extensions: EXTENSIONS };
 }

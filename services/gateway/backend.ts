@@ -12,8 +12,6 @@ export type Backend = {
   bodyLimits: BodyLimits;
   /** Answers `POST /predict` when the body names no model. */
   defaultModel: string;
-  /** This software's version. */
-  version: string;
   metadata: MetadataCache;
   streams: JobStreams;
   /** Whether the gateway is shutting down. */

@@ -12,7 +12,6 @@ import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
 import type { Events } from "../../lib/protocol/events.ts";
 import { callOf, configOf } from "../../mixins/config.ts";
 import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
-import packageJson from "../../package.json" with { type: "json" };
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
 import { inferenceRoutes } from "./inference-routes.ts";
@@ -61,7 +60,6 @@ export class Gateway {
       predictTimeoutMs: config.inference.timeoutMs,
       bodyLimits: { maxBytes: config.http.maxBodyBytes, timeoutMs: settings.bodyTimeoutMs },
       defaultModel: settings.defaultModel,
-      version: packageJson.version,
       metadata: this.#metadata,
       streams: this.#streams,
       draining: () => this.draining,
@@ -115,11 +113,4 @@ export class Gateway {
     if (response.headersSent) response.destroy();
     else answer(request, response, status, body, undefined, headers);
   }
-}
-
-/** The base URL of a broker's gateway. @throws {Error} when it has none that has started */
-export function gatewayUrlOf(broker: ServiceBroker): string {
-  const service = broker.getLocalService("gateway") as unknown as { gateway?: Gateway } | undefined;
-  if (!service?.gateway) throw new Error("This broker runs no gateway");
-  return service.gateway.url;
 }

@@ -45,7 +45,7 @@ export function inferenceRoutes(backend: Backend): Route[] {
     },
     { method: "GET", path: "/v2/health/live", handle: () => json({ live: true }) },
     { method: "GET", path: "/v2/health/ready", handle: () => serverReady(backend) },
-    { method: "GET", path: "/v2", handle: () => json(serverMetadata(backend.version)) },
+    { method: "GET", path: "/v2", handle: () => json(serverMetadata()) },
     { method: "GET", path: "/v2/models/:model", handle: (exchange) => metadata(backend, exchange) },
     { method: "GET", path: "/v2/models/:model/ready", handle: (exchange) => modelReady(backend, exchange) },
     {

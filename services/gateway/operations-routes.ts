@@ -1,6 +1,7 @@
 /** `GET /metrics` for Prometheus, and `GET /`, the index of everything the gateway answers. */
 
 import { json, type Route } from "../../lib/http/exchange.ts";
+import { PRODUCT } from "../../lib/product.ts";
 import type { Backend } from "./backend.ts";
 
 const PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -15,6 +16,6 @@ export function operationsRoutes(backend: Backend, others: readonly Route[]): Ro
   const routes = [...others, metrics]
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`)
     .sort();
-  const index = { name: "moiety", version: backend.version, routes };
+  const index = { ...PRODUCT, routes };
   return [metrics, { method: "GET", path: "/", handle: () => json(index) }];
 }

@@ -1,0 +1,69 @@
+import type { PredictResponse } from "../protocol/inference.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { printInferResponse } from "./infer-response.ts";
+import { shortFloat32 } from "./number-text.ts";
+
+const responseOf = (...outputs: Tensor[]): PredictResponse => ({
+  model: "m",
+  version: "2",
+  outputs,
+  cached: false,
+});
+
+describe("printInferResponse", () => {
+  test("prints every datatype that JSON can carry", () => {
+    const text = printInferResponse(
+      responseOf(
+        { name: "f", datatype: "FP32", shape: [1, 2], data: new Float32Array([0.1, 1e-30]) },
+        { name: "d", datatype: "FP64", shape: [1], data: new Float64Array([0.1]) },
+        { name: "n", datatype: "INT64", shape: [1], data: new BigInt64Array([2n ** 62n + 1n]) },
+        { name: "b", datatype: "BOOL", shape: [2], data: new Uint8Array([1, 0]) },
+        { name: "s", datatype: "BYTES", shape: [1], data: ['"é'] },
+        { name: "none", datatype: "UINT8", shape: [0], data: new Uint8Array(0) },
+      ),
+      "id-1",
+    );
+    expect(text).toContain("4611686018427387905");
+    const { outputs, ...head } = JSON.parse(text) as { outputs: { data: unknown }[] };
+    expect(head).toEqual({ model_name: "m", model_version: "2", id: "id-1" });
+    expect(outputs.map(({ data }) => data)).toEqual([
+      [0.1, Math.fround(1e-30)],
+      [0.1],
+      [2 ** 62],
+      [true, false],
+      ['"é'],
+      [],
+    ]);
+  });
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])("refuses an output that is %s, naming it", (value) => {
+    const output: Tensor = { name: "p", datatype: "FP32", shape: [2], data: new Float32Array([0, value]) };
+    expect(() => printInferResponse(responseOf(output))).toThrow(`output 'p' is ${value} at index 1`);
+  });
+
+  test("refuses half precision, which has no JSON form", () => {
+    const output: Tensor = { name: "h", datatype: "FP16", shape: [1], data: new Uint16Array(1) };
+    expect(() => printInferResponse(responseOf(output))).toThrow('Invalid outputs["h"]');
+  });
+});
+
+describe("shortFloat32", () => {
+  test("gives a text that reads back as the same float32, and is short for ordinary numbers", () => {
+    const bits = new Uint32Array(1);
+    const float = new Float32Array(bits.buffer);
+    let state = 1;
+    for (let i = 0; i < 200_000; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      bits[0] = state;
+      const value = float[0]!;
+      if (!Number.isFinite(value)) continue;
+      const text = String(shortFloat32(value));
+      if (Math.fround(Number(text)) !== value) throw new Error(`${value} became ${text}`);
+      const ordinary = Math.abs(value) >= 1e-6 && Math.abs(value) < 1e6;
+      // 9 digits, a sign, a point, and the zeros after it.
+      if (ordinary && text.length > 18) throw new Error(`${value} is printed as ${text}`);
+    }
+    expect(String(shortFloat32(Math.fround(0.1)))).toBe("0.1");
+    expect(String(shortFloat32(0))).toBe("0");
+  });
+});
