@@ -171,8 +171,9 @@ export class TrainingRun {
 
   /** Frees the runtime's sessions. */
   async close(): Promise<void> {
-    for (const pending of this.sessions.values()) await (await pending).session.release();
+    const opened = await Promise.allSettled(this.sessions.values());
     this.sessions.clear();
+    for (const result of opened) if (result.status === "fulfilled") await result.value.session.release();
   }
 
   private async runEpoch(epoch: number, startedAt: number, listener: RunListener): Promise<EpochRecord> {
@@ -209,6 +210,10 @@ export class TrainingRun {
         });
       }
     }
+    // Each loss is of the weights before its step; the last step's own are looked at here.
+    for (const { data } of [this.current.weights, this.current.statistics])
+      if (!(data as Float32Array).every(Number.isFinite))
+        throw new TrainingDivergedError(epoch, this.stepsPerEpoch, Number.NaN);
     const seconds = (performance.now() - epochStart) / 1000;
     const record: EpochRecord = { epoch, loss: lossSum / seen, accuracy: correct / seen, seconds };
     if (this.validationRows.length === 0) return record;

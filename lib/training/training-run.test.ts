@@ -1,0 +1,281 @@
+/** The run: repeatable, weighted rightly, stopped in time, and honest about data that does not fit. */
+
+import { normals } from "../../test/support/graph-runner.ts";
+import type { Examples } from "../data/examples.ts";
+import { CancelledError, InvalidInputError, InvalidModelError, TrainingDivergedError } from "../errors.ts";
+import { lossOf } from "../nn/losses/table.ts";
+import { parseNetwork } from "../nn/network.ts";
+import { optimizerOf } from "../optim/table.ts";
+import { RandomStream } from "../random/stream.ts";
+import { BatchFeed } from "./batch-feed.ts";
+import { type RunOptions, TrainingRun } from "./training-run.ts";
+import { namedWeights } from "./weight-layout.ts";
+
+type Layer = [string, Record<string, unknown>];
+
+const network = (shape: number[], ...layers: Layer[]) =>
+  parseNetwork({
+    class_name: "Sequential",
+    config: {
+      name: "net",
+      layers: [
+        { class_name: "InputLayer", config: { batch_shape: [null, ...shape] } },
+        ...layers.map(([class_name, config]) => ({ class_name, config })),
+      ],
+    },
+  });
+
+const SOFTMAX: Layer = ["Dense", { units: 3, activation: "softmax" }];
+const IMAGE_LAYERS: Layer[] = [
+  ["Conv2D", { filters: 4, kernel_size: 3, activation: "relu" }],
+  ["BatchNormalization", {}],
+  ["MaxPooling2D", {}],
+  ["Dropout", { rate: 0.25 }],
+  ["Flatten", {}],
+  SOFTMAX,
+];
+
+/** Labelled noise: nothing to learn but the examples themselves. */
+function noise(count: number, featureShape: number[], classes = 3): Examples {
+  const random = RandomStream.named(4, "labels");
+  return {
+    count,
+    featureShape,
+    featureType: "FP32",
+    features: normals("features", [count, ...featureShape]),
+    labels: Uint8Array.from({ length: count }, () => random.below(classes)),
+  };
+}
+
+function runOf(
+  given: Partial<RunOptions> & { layers: Layer[]; shape: number[]; optimize?: unknown },
+  examples: Examples,
+) {
+  const { layers, shape, optimize = "Adam", ...options } = given;
+  return new TrainingRun(
+    {
+      network: network(shape, ...layers),
+      loss: lossOf("sparse_categorical_crossentropy"),
+      optimizer: optimizerOf(optimize),
+      epochs: 1,
+      batchSize: 8,
+      seed: 0,
+      validationSplit: 0,
+      threads: 1,
+      ...options,
+    },
+    examples,
+  );
+}
+
+async function using<T>(run: TrainingRun, use: (run: TrainingRun) => Promise<T>): Promise<T> {
+  try {
+    return await use(run);
+  } finally {
+    await run.close();
+  }
+}
+
+const sgd = (learning_rate: number) => ({ class_name: "SGD", config: { learning_rate } });
+
+describe("repeatability", () => {
+  const examples = noise(40, [6, 6, 1]);
+  const train = (seed: number, threads: number) =>
+    using(
+      runOf(
+        {
+          layers: IMAGE_LAYERS,
+          shape: [6, 6, 1],
+          seed,
+          epochs: 2,
+          batchSize: 16,
+          validationSplit: 0.2,
+          threads,
+        },
+        examples,
+      ),
+      async (run) => ({
+        history: (await run.run()).map(({ seconds: _, ...rest }) => rest),
+        state: run.state(),
+      }),
+    );
+
+  test("the same seed gives the same weights, statistics, slots and history, to the bit", async () => {
+    const [first, second] = [await train(1, 2), await train(1, 2)];
+    expect(second).toEqual(first);
+    expect(first.state.step).toBe(4);
+    expect([...first.state.slots.keys()]).toEqual(["momentum", "velocity"]);
+  });
+
+  test("another seed gives other weights and another history", async () => {
+    const [first, second] = [await train(1, 1), await train(2, 1)];
+    expect(second.state.weights).not.toEqual(first.state.weights);
+    expect(second.history).not.toEqual(first.history);
+  });
+
+  test("adding a layer leaves the fresh weights of the others as they were", () => {
+    const fresh = (layers: Layer[]) => {
+      const run = runOf({ layers, shape: [6, 6, 1], seed: 9 }, examples);
+      return namedWeights(run.plan.trainedLayout, run.state().weights).get("conv2d/kernel");
+    };
+    expect(fresh(IMAGE_LAYERS)).toEqual(
+      fresh([...IMAGE_LAYERS.slice(0, 5), ["Dense", { units: 5 }], ["Dense", { units: 3, name: "last" }]]),
+    );
+  });
+});
+
+describe("an epoch", () => {
+  test("weighs a smaller last batch by its examples", async () => {
+    // Nothing is learnt at rate nought, so the epoch's means are those of all rows at once.
+    const examples = noise(10, [5]);
+    await using(
+      runOf({ layers: [SOFTMAX], shape: [5], optimize: sgd(0), batchSize: 4 }, examples),
+      async (run) => {
+        expect(run.stepsPerEpoch).toBe(3);
+        const [record] = await run.run();
+        const whole = await run.evaluate(Uint32Array.from({ length: 10 }, (_, i) => i));
+        expect(record!.loss).toBeCloseTo(whole.loss, 6);
+        expect(record!.accuracy).toBeCloseTo(whole.accuracy, 12);
+      },
+    );
+  });
+
+  test("scores validation on rows it never trains on", async () => {
+    const examples = noise(50, [5]);
+    await using(runOf({ layers: [SOFTMAX], shape: [5], validationSplit: 0.3 }, examples), async (run) => {
+      expect([run.trainExamples, run.validationExamples, run.stepsPerEpoch]).toEqual([35, 15, 5]);
+      const [record] = await run.run();
+      expect(record!.validationLoss).toBeGreaterThan(0);
+      expect((record!.validationAccuracy! * 15) % 1).toBeCloseTo(0, 9);
+    });
+  });
+
+  test("reports progress that ends with the epoch's own figures", async () => {
+    const reports: { step: number; loss: number; accuracy: number; secondsLeft: number }[] = [];
+    await using(runOf({ layers: [SOFTMAX], shape: [5], epochs: 2 }, noise(20, [5])), async (run) => {
+      const history = await run.run({ progress: (progress) => reports.push(progress) });
+      const last = reports.at(-1)!;
+      expect(last).toMatchObject({ epoch: 2, epochs: 2, step: 3, stepsPerEpoch: 3, secondsLeft: 0 });
+      expect([last.loss, last.accuracy]).toEqual([history[1]!.loss, history[1]!.accuracy]);
+    });
+  });
+
+  test("moves batch-norm statistics towards the batch's, and leaves them alone in evaluation", async () => {
+    const examples = noise(4, [2]);
+    const layers: Layer[] = [["BatchNormalization", { momentum: 0.75 }], SOFTMAX];
+    await using(runOf({ layers, shape: [2], batchSize: 4 }, examples), async (run) => {
+      expect([...run.state().statistics]).toEqual([0, 0, 1, 1]);
+      await run.run();
+      const after = run.state().statistics;
+      const column = (at: number) => [0, 1, 2, 3].map((row) => Number(examples.features[row * 2 + at]));
+      const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+      const expected = [0, 1].flatMap((at) => [0.25 * mean(column(at))]);
+      const spread = [0, 1].map(
+        (at) => 0.75 + 0.25 * mean(column(at).map((v) => (v - mean(column(at))) ** 2)),
+      );
+      [...expected, ...spread].forEach((value, i) => {
+        expect(after[i]).toBeCloseTo(value, 5);
+      });
+      await run.evaluate(Uint32Array.of(0, 1, 2, 3));
+      expect(run.state().statistics).toEqual(after);
+    });
+  });
+
+  test("drops each element with the layer's rate, afresh for every step", () => {
+    const masks = [{ name: "keep", kind: "keep" as const, rate: 0.3, shape: [100, 200] }];
+    const feed = new BatchFeed(network([5], SOFTMAX), "FP32", 100, masks);
+    const random = RandomStream.named(0, "dropout");
+    const data = feed.feeds.keep!.data as Uint8Array;
+    feed.drawMasks(random);
+    const first = data.slice();
+    feed.drawMasks(random);
+    const share = (mask: Uint8Array) => mask.reduce((sum, v) => sum + v, 0) / mask.length;
+    // 20,000 draws stray by √(0.3·0.7/20000) = 0.003.
+    expect(Math.abs(share(first) - 0.7)).toBeLessThan(0.013);
+    const both = data.reduce((sum, v, i) => sum + (v & first[i]!), 0) / data.length;
+    expect(Math.abs(both - 0.49)).toBeLessThan(0.015);
+  });
+});
+
+test("a small network learns 32 examples by heart", async () => {
+  const examples = noise(32, [6, 6, 1]);
+  const layers: Layer[] = [
+    ["Conv2D", { filters: 8, kernel_size: 3, activation: "relu" }],
+    ["MaxPooling2D", {}],
+    ["Flatten", {}],
+    ["Dense", { units: 16, activation: "tanh" }],
+    SOFTMAX,
+  ];
+  const optimize = { class_name: "Adam", config: { learning_rate: 0.01 } };
+  await using(runOf({ layers, shape: [6, 6, 1], optimize, epochs: 60 }, examples), async (run) => {
+    const history = await run.run();
+    const rows = Uint32Array.from({ length: 32 }, (_, i) => i);
+    expect(await run.evaluate(rows)).toEqual({ accuracy: 1, loss: expect.closeTo(0, 1) });
+    expect(history.at(-1)!.loss).toBeLessThan(history[0]!.loss / 20);
+  });
+});
+
+describe("a run that ends early", () => {
+  test("stops before the next step once it is cancelled", async () => {
+    let asked = 0;
+    await using(runOf({ layers: [SOFTMAX], shape: [5], epochs: 100 }, noise(40, [5])), async (run) => {
+      await expect(run.run({ cancelled: () => ++asked > 7 })).rejects.toThrow(CancelledError);
+      expect(run.state().step).toBe(7);
+    });
+  });
+
+  test("names epoch and step when the loss is no longer a number", async () => {
+    const layers: Layer[] = [["Dense", { units: 8 }], SOFTMAX];
+    await using(
+      runOf({ layers, shape: [5], optimize: sgd(1e25), epochs: 3 }, noise(40, [5])),
+      async (run) => {
+        const failure = await run.run().catch((error: unknown) => error);
+        expect(failure).toBeInstanceOf(TrainingDivergedError);
+        expect(failure).toMatchObject({ type: "TRAINING_DIVERGED", data: { epoch: 1 } });
+        expect((failure as Error).message).toMatch(
+          /^Training diverged: loss became (NaN|Infinity) at epoch 1, step [23]$/,
+        );
+      },
+    );
+  });
+
+  test("does not pass weights off as trained that the very last step blew up", async () => {
+    const examples = noise(8, [5]);
+    for (let i = 0; i < examples.features.length; i++)
+      examples.features[i] = 100 * Number(examples.features[i]);
+    await using(runOf({ layers: [SOFTMAX], shape: [5], optimize: sgd(3e38) }, examples), async (run) => {
+      await expect(run.run()).rejects.toThrow("loss became NaN at epoch 1, step 1");
+    });
+  });
+});
+
+describe("data and networks that do not fit", () => {
+  test("labels beyond the outputs", () => {
+    const examples = noise(10, [5], 4);
+    examples.labels[9] = 3;
+    expect(() => runOf({ layers: [SOFTMAX], shape: [5] }, examples)).toThrow(InvalidInputError);
+    expect(() => runOf({ layers: [SOFTMAX], shape: [5] }, examples)).toThrow(
+      "received label 3, expected 0 to 2: the network has 3 outputs",
+    );
+  });
+
+  test("examples of another shape", () => {
+    expect(() => runOf({ layers: [SOFTMAX], shape: [6] }, noise(10, [5]))).toThrow(
+      "received examples of shape [5], expected [6], the network's input",
+    );
+  });
+
+  test("a network without weights to train, and one whose output is no vector of classes", async () => {
+    await using(
+      runOf({ layers: [["Activation", { activation: "softmax" }]], shape: [3] }, noise(8, [3])),
+      async (run) => {
+        await expect(run.run()).rejects.toThrow("the network has no weights to train");
+        await expect(run.run()).rejects.toThrow(InvalidModelError);
+      },
+    );
+    const layers: Layer[] = [["Dense", { units: 3 }]];
+    await using(runOf({ layers, shape: [2, 5] }, noise(8, [2, 5])), async (run) => {
+      await expect(run.run()).rejects.toThrow("received [8,2,3], expected [batch, classes]");
+    });
+  });
+});
