@@ -109,8 +109,9 @@ class CallMetrics {
     const levels = this.#broker.metrics.getMetric(METRIC.MOLECULER_REQUEST_LEVELS);
     if (levels)
       levels.snapshot = () =>
-        this.#levels.map((value, level) => ({
-          key: String(level),
+        // The array has holes where nobody has called.
+        Object.entries(this.#levels).map(([level, value]) => ({
+          key: level,
           labels: { level },
           value,
           timestamp: Date.now(),
