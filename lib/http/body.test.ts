@@ -1,0 +1,80 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { connect, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { readBody } from "./body.ts";
+
+const LIMITS = { maxBytes: 100, timeoutMs: 200 };
+
+let server: Server;
+let outcome: Promise<Buffer>;
+
+beforeEach(async () => {
+  server = createServer((request: IncomingMessage, response) => {
+    outcome = readBody(request, LIMITS);
+    outcome.then(
+      () => response.end(),
+      () => response.end(),
+    );
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+});
+afterEach(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+async function send(...parts: string[]): Promise<Socket> {
+  const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(`POST / HTTP/1.1\r\nHost: x\r\n${parts[0]}`);
+  await once(server, "request");
+  for (const part of parts.slice(1)) {
+    socket.write(part);
+    await delay(20);
+  }
+  return socket;
+}
+
+describe("readBody", () => {
+  test("joins a body that comes in pieces", async () => {
+    await send("Content-Length: 6\r\n\r\n", "abc", "def");
+    expect(String(await outcome)).toBe("abcdef");
+  });
+
+  test("is empty for a request without a body", async () => {
+    await send("\r\n");
+    expect((await outcome).length).toBe(0);
+  });
+
+  test("refuses a body by its declared length, before any of it has come", async () => {
+    await send("Content-Length: 101\r\n\r\n");
+    await expect(outcome).rejects.toMatchObject({
+      type: "PAYLOAD_TOO_LARGE",
+      data: { receivedBytes: 101, limitBytes: 100 },
+    });
+  });
+
+  test("refuses a body of undeclared length as soon as it is too large", async () => {
+    await send(
+      "Transfer-Encoding: chunked\r\n\r\n",
+      `40\r\n${"x".repeat(64)}\r\n`,
+      `40\r\n${"x".repeat(64)}\r\n`,
+    );
+    await expect(outcome).rejects.toMatchObject({ type: "PAYLOAD_TOO_LARGE" });
+  });
+
+  test("gives up on a client that trickles", async () => {
+    const started = performance.now();
+    await send("Content-Length: 50\r\n\r\n", "a", "b");
+    await expect(outcome).rejects.toMatchObject({ type: "SLOW_BODY", code: 408, data: { receivedBytes: 2 } });
+    expect(performance.now() - started).toBeLessThan(1_000);
+  });
+
+  test("rejects when the client hangs up halfway", async () => {
+    const socket = await send("Content-Length: 50\r\n\r\n", "a");
+    socket.destroy();
+    await expect(outcome).rejects.toMatchObject({ type: "CANCELLED" });
+  });
+});
