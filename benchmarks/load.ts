@@ -3,7 +3,7 @@
  * in flight, checks every answer, and reports requests per second and exact percentiles of their latencies (from
  * the write of a request to its complete answer; no histogram, nothing corrected). The rate counts answers inside the
  * measured window; latencies are those of all requests sent inside it, also when their answer came later, so that a
- * slow server's longest waits are not cut off.
+ * slow server's longest waits are not cut off; the window is longer for a server that answers too few in it.
  *
  * Line protocol: a `LoadOrder` on stdin, a `LoadResult` on stdout, until stdin ends.
  */
@@ -12,6 +12,9 @@ import { createInterface } from "node:readline";
 import { type Answer, Connection, postRequest } from "./connection.ts";
 
 const MAX_FAILURES = 20;
+const MIN_ANSWERS_PER_CONNECTION = 2;
+/** Longest measured window, in durations. */
+export const MAX_EXTENSION = 10;
 const BROKEN_PAUSE_MS = 50;
 const DRAIN_DEADLINE_MS = 40_000;
 
@@ -52,6 +55,8 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
   const address = { host: url.hostname, port: Number(url.port) };
   const from = performance.now() + order.warmUpMs;
   const until = from + order.durationMs;
+  const latest = from + order.durationMs * MAX_EXTENSION;
+  let endedMs: number | undefined;
   const latenciesMs: number[] = [];
   const failures: string[] = [];
   const cpuBefore = process.cpuUsage();
@@ -61,12 +66,19 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
   let completed = 0;
   let right = 0;
 
+  /** A slow server's window is longer, so that each connection has a fair number of answers in it. */
+  const windowEnded = (now: number): boolean => {
+    const enough = completed >= order.connections * MIN_ANSWERS_PER_CONNECTION || now >= latest;
+    if (failures.length >= MAX_FAILURES || (now >= until && enough)) endedMs ??= now;
+    return endedMs !== undefined;
+  };
+
   const client = (): Promise<void> =>
     new Promise((resolve) => {
       let startedMs = 0;
       let digit = -1;
       const next = (): void => {
-        if (performance.now() >= until || failures.length >= MAX_FAILURES) {
+        if (windowEnded(performance.now())) {
           connection.close();
           clearTimeout(deadline);
           resolve();
@@ -82,7 +94,7 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
         (answer) => {
           const now = performance.now();
           if (startedMs >= from) latenciesMs.push(now - startedMs);
-          if (now >= from && now < until) completed++;
+          if (now >= from && endedMs === undefined) completed++;
           const got = digitOf(answer);
           answered++;
           if (got === digit) right++;
@@ -100,23 +112,24 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
           connection.close();
           resolve();
         },
-        until - performance.now() + DRAIN_DEADLINE_MS,
+        latest - performance.now() + DRAIN_DEADLINE_MS,
       );
       next();
     });
 
   await Promise.all(Array.from({ length: order.connections }, client));
+  const windowEndMs = endedMs ?? latest;
   const elapsedMs = performance.now() - startedAllMs;
   const cpu = process.cpuUsage(cpuBefore);
   if (failures.length > 0)
     throw new Error(`${failures.length} requests failed, the first with: ${failures[0]}`);
   if (completed === 0 || latenciesMs.length === 0)
-    throw new Error(`no request was sent and answered within ${order.durationMs} ms`);
+    throw new Error(`no request was sent and answered within ${windowEndMs - from} ms`);
   if (right < order.minRight * answered)
     throw new Error(`${answered - right} of ${answered} answers were wrong digits`);
   latenciesMs.sort((a, b) => a - b);
   return {
-    requestsPerSecond: (completed * 1000) / order.durationMs,
+    requestsPerSecond: (completed * 1000) / (windowEndMs - from),
     p50Ms: percentile(latenciesMs, 0.5),
     p99Ms: percentile(latenciesMs, 0.99),
     requests: answered,

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import type { ModelVersion } from "../lib/protocol/models.ts";
 import { openStore } from "../lib/store/open-store.ts";
 import { type Child, type Children, withChildren } from "./children.ts";
-import type { LoadOrder, LoadResult } from "./load.ts";
+import { type LoadOrder, type LoadResult, MAX_EXTENSION } from "./load.ts";
 import { type DigitImage, MNIST_DIRECTORY, testImages } from "./mnist.ts";
 import { type BenchmarkOptions, readOptions } from "./options.ts";
 import { BENCH_DIRECTORY, missingPeers, PYTHON } from "./peers/peers.ts";
@@ -59,13 +59,18 @@ async function benchmark(children: Children, { peers, quick, rounds }: Benchmark
     for (let round = 1; round <= plan.rounds; round++)
       for (const connections of plan.connections)
         for (const entry of rotated(entries, round)) {
-          const result = await turn(load, entry, connections, plan);
-          record(entry, connections, result);
-          console.error(
-            `round ${round} of ${plan.rounds}, ${connections} connections, ${entry.name}: ` +
-              `${result.requestsPerSecond.toFixed(0)} requests/s, p50 ${result.p50Ms.toFixed(2)} ms, ` +
-              `p99 ${result.p99Ms.toFixed(2)} ms (load generator: ${(result.cpuShare * 100).toFixed(0)}% of a core)`,
-          );
+          const where = `round ${round} of ${plan.rounds}, ${connections} connections, ${entry.name}`;
+          try {
+            const result = await turn(load, entry, connections, plan);
+            record(entry, connections, result);
+            console.error(`${where}: ${summary(result)}`);
+          } catch (error) {
+            if (entry.name === OURS) throw error;
+            console.error(`${where}: ${(error as Error).message}`);
+            report.missing(peerName(entry), (error as Error).message);
+            entries.splice(entries.indexOf(entry), 1);
+            await children.stop(entry.child);
+          }
         }
     for (const entry of entries) for (const connections of plan.connections) compare(entry, connections);
   } finally {
@@ -155,13 +160,24 @@ function order(
   durationMs: number,
 ): Promise<LoadResult> {
   const message: LoadOrder = { url, requests, minRight, connections, warmUpMs, durationMs };
-  return load.ask<LoadResult>(message, warmUpMs + durationMs + LOAD_GRACE_MS);
+  return load.ask<LoadResult>(message, warmUpMs + durationMs * MAX_EXTENSION + LOAD_GRACE_MS);
 }
 
 function record({ name, path }: Entry, connections: number, result: LoadResult): void {
   report.add(seriesName(path, connections, "throughput", name), "requests/s", result.requestsPerSecond);
   report.add(seriesName(path, connections, "p50", name), "ms", result.p50Ms);
   report.add(seriesName(path, connections, "p99", name), "ms", result.p99Ms);
+}
+
+function summary({ requestsPerSecond, p50Ms, p99Ms, cpuShare }: LoadResult): string {
+  return (
+    `${requestsPerSecond.toFixed(0)} requests/s, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms ` +
+    `(load generator: ${(cpuShare * 100).toFixed(0)}% of a core)`
+  );
+}
+
+function peerName({ name }: Entry): string {
+  return name === CLUSTER ? EMBEDDED : name;
 }
 
 /** Ours against this entry, or the cluster against ours in one process. */

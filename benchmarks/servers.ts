@@ -15,11 +15,14 @@ const ROOT_DIRECTORY = join(import.meta.dirname, "..");
 const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
 /** The first start trains the example model. */
 const FIRST_START_DEADLINE_MS = 600_000;
+const METADATA_DEADLINE_MS = 10_000;
 const PYTHON_ENVIRONMENT = { PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
 /** What both commands print once the model is served. */
 const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+)/;
 
 export type Server = { name: string; child: Child; url: string; body: (image: DigitImage) => string };
+
+type TensorMetadata = { name: string; datatype: string; shape: number[] };
 
 /** What peers may need: the served model as ONNX, and a Keras file of the same architecture. */
 export type PeerModels = { onnx: string; keras: string };
@@ -27,11 +30,14 @@ type StartPeer = (children: Children, models: PeerModels) => Promise<Server>;
 
 const plainBody = ({ pixels }: DigitImage): string => JSON.stringify({ image: [...pixels] });
 
-const inferBody = ({ pixels }: DigitImage): string =>
-  JSON.stringify({
-    inputs: [{ name: "image", shape: [1, 28, 28], datatype: "UINT8", data: [...pixels] }],
-    parameters: { cache: false },
-  });
+/** An Open Inference Protocol request for one image, shaped as the model's metadata asks. */
+function inferBody({ name, datatype, shape }: TensorMetadata): Server["body"] {
+  return ({ pixels }) =>
+    JSON.stringify({
+      inputs: [{ name, shape: [1, ...shape.slice(1)], datatype, data: [...pixels] }],
+      parameters: { cache: false },
+    });
+}
 
 export const PEER_SERVERS = {
   flask: async (children, { keras }) => {
@@ -86,7 +92,11 @@ async function startMoiety(
   });
   const line = await child.line((text) => SERVING_LINE.test(text), FIRST_START_DEADLINE_MS);
   const origin = SERVING_LINE.exec(line)![1];
-  return { name, child, url: `${origin}/v2/models/mnist/infer`, body: inferBody };
+  const model = `${origin}/v2/models/mnist`;
+  const response = await fetch(model, { signal: AbortSignal.timeout(METADATA_DEADLINE_MS) });
+  const { inputs } = (await response.json()) as { inputs?: TensorMetadata[] };
+  if (!inputs?.[0]) throw new Error(`${name}: ${model} answered ${response.status} without inputs`);
+  return { name, child, url: `${model}/infer`, body: inferBody(inputs[0]) };
 }
 
 async function startFastApi(
