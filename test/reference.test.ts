@@ -1,0 +1,92 @@
+/** docs/reference.md against the code: every variable, error, metric and action, and no other. */
+
+import { readFileSync } from "node:fs";
+import { VARIABLES } from "../lib/config.ts";
+import { METRICS } from "../lib/protocol/metrics.ts";
+
+const source = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
+const REFERENCE = source("../docs/reference.md");
+
+/** The rows of the first table under a heading, cells without their back-quotes. */
+function table(heading: string): string[][] {
+  const section = REFERENCE.split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
+  if (!section) throw new Error(`docs/reference.md has no section "${heading}"`);
+  const rows = section.split("\n").filter((line) => line.startsWith("|"));
+  const end = rows.findIndex((row, i) => i > 0 && /^\|[-|: ]+\|$/.test(row));
+  return rows.slice(end + 1).map((row) =>
+    row
+      .slice(1, -1)
+      .split(/(?<!\\)\|/)
+      .map((cell) => cell.trim()),
+  );
+}
+
+const plain = (cell: string | undefined) => (cell ?? "").replace(/^`(.*)`$/, "$1");
+const names = (heading: string) => table(heading).map(([name]) => plain(name));
+
+/** Error classes as lib/errors.ts declares them. */
+const errors = [
+  ...source("../lib/errors.ts").matchAll(/^export class \w+ extends MoietyError \{\n(.*?)\n\}/gms),
+].map(([, body]) => ({
+  type: /readonly type = "(\w+)"/.exec(body!)![1]!,
+  code: /readonly code = (\d+)/.exec(body!)![1]!,
+  retryable: /retryable = true/.test(body!) ? "yes" : "no",
+}));
+
+describe("the reference", () => {
+  test("lists every environment variable with its meaning, and no other", () => {
+    expect(names("Environment variables")).toEqual(Object.keys(VARIABLES));
+    for (const [name, , meaning] of table("Environment variables"))
+      expect({ name, meaning }).toEqual({
+        name,
+        meaning: VARIABLES[plain(name) as keyof typeof VARIABLES].description,
+      });
+  });
+
+  test("lists every default that does not depend on the machine", () => {
+    const machine = new Set([
+      "MOIETY_DATA_DIR",
+      "MOIETY_NODE_ID",
+      "MOIETY_INFERENCE_WORKERS",
+      "MOIETY_TRAINER_THREADS",
+    ]);
+    for (const [name, fallback] of table("Environment variables")) {
+      const variable = plain(name) as keyof typeof VARIABLES;
+      if (machine.has(variable)) continue;
+      expect({ variable, fallback }).toEqual({
+        variable,
+        fallback: VARIABLES[variable].default === "" ? "none" : `\`${VARIABLES[variable].default}\``,
+      });
+    }
+  });
+
+  test("lists every error with its code and whether to retry, and no other", () => {
+    expect(errors.length).toBeGreaterThan(30);
+    expect(new Set(errors.map(({ type }) => type)).size).toBe(errors.length);
+    const listed = table("Errors").map(([type, code, retryable]) => ({ type: plain(type), code, retryable }));
+    expect(listed).toEqual(errors);
+    for (const [, , , meaning] of table("Errors")) expect(meaning).not.toBe("");
+  });
+
+  test("lists every metric with type, labels and unit, and no other", () => {
+    expect(names("Metrics")).toEqual(Object.keys(METRICS));
+    for (const [name, type, labels, unit, meaning] of table("Metrics")) {
+      const metric = METRICS[plain(name) as keyof typeof METRICS];
+      expect({ name, type, labels, unit, meaning }).toEqual({
+        name,
+        type: metric.type,
+        labels: metric.labels.map((label) => `\`${label}\``).join(", ") || "none",
+        unit: "unit" in metric ? metric.unit : "",
+        meaning: metric.description,
+      });
+    }
+  });
+
+  test("lists every action, and no other", () => {
+    const declared = [...source("../lib/protocol/actions.ts").matchAll(/^ {2}"([a-z]+\.[A-Za-z]+)": /gm)].map(
+      ([, name]) => name,
+    );
+    expect(declared.length).toBeGreaterThan(10);
+    expect(names("Actions")).toEqual(declared);
+  });
+});
