@@ -1,19 +1,21 @@
 /**
  * Records as files, with compare-and-set that holds across threads and processes and needs no lock.
  *
- * A key is a folder of `<revision>.json` files. A new revision is written and fsynced under a temporary name, then
- * link()ed to `<revision + 1>.json`: of any number of writers one link succeeds, the others find the name taken.
- * Readers take the highest number. A crash at any point leaves the old value or the new one. Deleting is a
- * revision too (a tombstone), so that a writer who still holds an old revision loses.
+ * A key is a folder of `<revision>.json` files. It is created by renaming a prepared folder into place, which fails
+ * where one is. A new revision is written and fsynced under a temporary name, then link()ed to
+ * `<revision + 1>.json`: of any number of writers one link succeeds, the others find the name taken. Readers take the
+ * highest number. A crash at any point leaves the old value or the new one. Deleting is a revision too (a
+ * tombstone), so that a writer who still holds an old revision loses; a mark beside the folder, set first, tells
+ * listings which keys they have to look into.
  *
  * Superseded files are removed, all but the one before the newest. That frees names, so a writer that slept since it
  * looked could link a number that others have long passed: each file therefore carries the ids of the revisions
  * before it, and a writer who finds newer files beside its own checks that they descend from it.
  */
 
-import { randomBytes } from "node:crypto";
-import { link, readFile, rmdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { randomBytes, randomUUID } from "node:crypto";
+import { link, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { RevisionConflictError, StoreUnavailableError } from "../errors.ts";
 import {
   failureCode,
@@ -41,6 +43,8 @@ const MAX_ANCESTORS = 32;
 const MAX_ATTEMPTS = 1000;
 /** Marks the folder of a key; the character occurs in no segment, so keys and folders of keys never meet. */
 const KEY_MARK = "=";
+/** Follows the name of a key's folder: a deletion of that key was at least begun. */
+const BURIAL_MARK = "~";
 
 export class FileKeyValueStore implements KeyValueStore {
   readonly #root: string;
@@ -80,10 +84,12 @@ export class FileKeyValueStore implements KeyValueStore {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const current = await this.#current(directory);
         if (current && !current.deleted) throw new RevisionConflictError(key, 0);
-        const revision = await this.#publish(key, directory, current, change, 0);
+        const revision = current
+          ? await this.#publish(key, directory, current, change, 0)
+          : await this.#establish(directory, change);
         if (revision !== undefined) return { key, value, revision };
       }
-      throw new StoreUnavailableError(directory, "the folder keeps disappearing");
+      throw new StoreUnavailableError(directory, "the folder keeps coming and going");
     });
   }
 
@@ -96,17 +102,17 @@ export class FileKeyValueStore implements KeyValueStore {
 
   delete(key: string, revision?: number): Promise<void> {
     return this.#guarded(async () => {
-      if (revision !== undefined) return void (await this.#replace(key, TOMBSTONE, revision));
+      const directory = this.#directoryOf(key);
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        const current = await this.#current(this.#directoryOf(key));
-        if (!current || current.deleted) return;
-        try {
-          return void (await this.#replace(key, TOMBSTONE, current.revision));
-        } catch (error) {
-          if (!(error instanceof RevisionConflictError)) throw error;
-        }
+        const current = await this.#current(directory);
+        const gone = !current || current.deleted;
+        if (revision === undefined && gone) return;
+        if (gone || (revision !== undefined && revision !== current.revision))
+          throw new RevisionConflictError(key, revision ?? 0);
+        if (await this.#bury(key, directory, current)) return;
+        if (revision !== undefined) throw new RevisionConflictError(key, revision);
       }
-      throw new StoreUnavailableError(this.#directoryOf(key), "the record keeps changing");
+      throw new StoreUnavailableError(directory, "the record keeps changing");
     });
   }
 
@@ -114,10 +120,8 @@ export class FileKeyValueStore implements KeyValueStore {
     return this.#guarded(async () => {
       const { whole, partial } = splitPrefix(prefix);
       const found: string[] = [];
-      for await (const { key, directory } of this.#walk(whole, partial)) {
-        const current = await this.#current(directory);
-        if (current && !current.deleted) found.push(key);
-      }
+      for await (const { key, directory, marks } of this.#walk(whole, partial))
+        if (marks.length === 0 || isLive(await this.#current(directory))) found.push(key);
       return found.sort();
     });
   }
@@ -125,17 +129,18 @@ export class FileKeyValueStore implements KeyValueStore {
   /** Removes what crashed writers left behind, and the tombstones of keys deleted more than `ageMs` ago. */
   sweep(ageMs: number): Promise<void> {
     return this.#guarded(async () => {
+      const isOld = async (path: string) => Date.now() - (await stat(path)).mtimeMs > ageMs;
       await removeOlderThan(this.#temporary, ageMs);
-      for await (const { directory } of this.#walk([], "")) {
+      for await (const { directory, marks } of this.#walk([], "")) {
+        if (marks.length === 0) continue;
         const current = await this.#current(directory);
-        if (!current?.deleted) continue;
-        const { mtimeMs } = await stat(directory);
-        if (Date.now() - mtimeMs < ageMs) continue;
-        for (const revision of await revisionsIn(directory))
-          if (revision <= current.revision) await remove(join(directory, `${revision}.json`));
-        await rmdir(directory).catch((error: unknown) => {
-          if (failureCode(error) !== "ENOTEMPTY" && failureCode(error) !== "ENOENT") throw error;
-        });
+        if (current?.deleted) {
+          if (!(await isOld(directory))) continue;
+          for (const revision of await revisionsIn(directory))
+            if (revision <= current.revision) await remove(join(directory, `${revision}.json`));
+        }
+        if (!isLive(current)) await removeEmpty(directory);
+        for (const mark of marks) if (await isOld(mark)) await remove(mark);
       }
     });
   }
@@ -154,6 +159,38 @@ export class FileKeyValueStore implements KeyValueStore {
     return revision;
   }
 
+  /** Makes the folder of a key with its first revision in it; undefined when there is one already. */
+  async #establish(directory: string, change: Change): Promise<number | undefined> {
+    const prepared = join(this.#temporary, randomUUID());
+    await mkdir(prepared);
+    try {
+      await rename(await writeTemporary(prepared, encode(1, newId(), [], change)), join(prepared, "1.json"));
+      await syncDirectory(prepared);
+      await makeDirectory(dirname(directory));
+      await rename(prepared, directory);
+    } catch (error) {
+      await rm(prepared, { recursive: true, force: true });
+      if (failureCode(error) === "ENOTEMPTY" || failureCode(error) === "EEXIST") return undefined;
+      throw error;
+    }
+    await syncDirectory(dirname(directory));
+    return 1;
+  }
+
+  /** Publishes a tombstone, marked before it is there. False when somebody else was first. */
+  async #bury(key: string, directory: string, current: Revision): Promise<boolean> {
+    const mark = `${directory}${BURIAL_MARK}${newId()}`;
+    await writeFile(mark, "");
+    await syncDirectory(dirname(directory));
+    try {
+      return (await this.#publish(key, directory, current, TOMBSTONE, current.revision)) !== undefined;
+    } catch (error) {
+      await remove(mark);
+      if (error instanceof RevisionConflictError) return false;
+      throw error;
+    }
+  }
+
   /**
    * Links the revision after `previous`. Gives its number, or undefined when the folder was swept meanwhile.
    * @throws {RevisionConflictError} when somebody else was first
@@ -161,17 +198,15 @@ export class FileKeyValueStore implements KeyValueStore {
   async #publish(
     key: string,
     directory: string,
-    previous: Revision | undefined,
+    previous: Revision,
     change: Change,
     expected: number,
   ): Promise<number | undefined> {
-    const revision = (previous?.revision ?? 0) + 1;
-    const id = randomBytes(6).toString("base64url");
-    const ancestors = previous ? [previous.id, ...previous.ancestors].slice(0, MAX_ANCESTORS) : [];
-    const head = JSON.stringify({ revision, id, ancestors, deleted: change.deleted });
+    const revision = previous.revision + 1;
+    const id = newId();
+    const ancestors = [previous.id, ...previous.ancestors].slice(0, MAX_ANCESTORS);
     const file = join(directory, `${revision}.json`);
-    if (!previous) await makeDirectory(directory);
-    const temporary = await writeTemporary(this.#temporary, `${head.slice(0, -1)},"value":${change.json}}`);
+    const temporary = await writeTemporary(this.#temporary, encode(revision, id, ancestors, change));
     try {
       await link(temporary, file);
     } catch (error) {
@@ -193,7 +228,7 @@ export class FileKeyValueStore implements KeyValueStore {
         throw new StoreUnavailableError(file, "so many writes followed that the fate of this one is unknown");
       throw new RevisionConflictError(key, expected);
     }
-    if (previous && !revisions.includes(previous.revision)) {
+    if (!revisions.includes(previous.revision)) {
       await remove(file);
       return undefined;
     }
@@ -216,14 +251,25 @@ export class FileKeyValueStore implements KeyValueStore {
     throw new StoreUnavailableError(directory, "its files keep disappearing");
   }
 
-  async *#walk(whole: string[], partial: string): AsyncGenerator<{ key: string; directory: string }> {
+  async *#walk(
+    whole: string[],
+    partial: string,
+  ): AsyncGenerator<{ key: string; directory: string; marks: string[] }> {
     const folder = join(this.#keys, ...whole.map(folderName));
-    for (const name of await namesIn(folder)) {
+    const names = await namesIn(folder);
+    const marks = new Map<string, string[]>();
+    for (const name of names) {
+      if (!name.includes(BURIAL_MARK)) continue;
+      const owner = name.slice(0, name.indexOf(BURIAL_MARK));
+      marks.set(owner, [...(marks.get(owner) ?? []), join(folder, name)]);
+    }
+    for (const name of names) {
       const segment = segmentName(name);
-      if (!segment.startsWith(partial)) continue;
+      if (name.includes(BURIAL_MARK) || !segment.startsWith(partial)) continue;
+      const key = [...whole, segment];
       if (name.endsWith(KEY_MARK))
-        yield { key: [...whole, segment].join("/"), directory: join(folder, name) };
-      else yield* this.#walk([...whole, segment], "");
+        yield { key: key.join("/"), directory: join(folder, name), marks: marks.get(name) ?? [] };
+      else yield* this.#walk(key, "");
     }
   }
 
@@ -234,6 +280,28 @@ export class FileKeyValueStore implements KeyValueStore {
   async #guarded<T>(work: () => Promise<T>): Promise<T> {
     if (this.#closed) throw new StoreUnavailableError(this.#root, "it has been closed");
     return guarded(this.#root, work);
+  }
+}
+
+function isLive(revision: Revision | undefined): boolean {
+  return revision !== undefined && !revision.deleted;
+}
+
+function newId(): string {
+  return randomBytes(6).toString("base64url");
+}
+
+function encode(revision: number, id: string, ancestors: string[], { deleted, json }: Change): string {
+  const head = JSON.stringify({ revision, id, ancestors, deleted });
+  return `${head.slice(0, -1)},"value":${json}}`;
+}
+
+async function removeEmpty(directory: string): Promise<void> {
+  try {
+    await rmdir(directory);
+  } catch (error) {
+    const code = failureCode(error);
+    if (code !== "ENOTEMPTY" && code !== "EEXIST" && code !== "ENOENT") throw error;
   }
 }
 

@@ -150,18 +150,42 @@ test("says which file is no record, and leaves the other records alone", async (
 test("sweeps away old tombstones and leftovers, and nothing that lives", async () => {
   const location = join(directory, "sweep");
   const records = await FileKeyValueStore.open(location);
-  await records.create("gone/a", 1);
-  await records.delete("gone/a");
-  await records.create("kept/b", 2);
-  await writeFile(join(location, "tmp/leftover"), "half a rec");
+  for (const key of ["gone/a", "back/b", "kept/c"]) await records.create(key, 1);
+  for (const key of ["gone/a", "back/b"]) await records.delete(key);
+  await records.create("back/b", 2);
+  await mkdir(join(location, "tmp/leftover"));
+  await writeFile(join(location, "tmp/leftover/1.json"), "half a rec");
+  const folders = async () => (await readdir(join(location, "keys"), { recursive: true })).toSorted();
+  const before = await folders();
   await records.sweep(3_600_000);
-  expect(await readdir(join(location, "keys/gone"))).toEqual(["a="]);
+  expect(await folders()).toEqual(before);
   const old = new Date(Date.now() - 7_200_000);
-  await utimes(join(location, "tmp/leftover"), old, old);
-  for (const key of ["gone/a=", "kept/b="]) await utimes(join(location, "keys", key), old, old);
+  for (const path of ["tmp/leftover", ...before.map((name) => join("keys", name))])
+    await utimes(join(location, path), old, old);
   await records.sweep(3_600_000);
-  expect(await readdir(join(location, "keys/gone"))).toEqual([]);
+  expect(await folders()).toEqual(
+    [
+      "back",
+      "back/b=",
+      "back/b=/2.json",
+      "back/b=/3.json",
+      "gone",
+      "kept",
+      "kept/c=",
+      "kept/c=/1.json",
+    ].toSorted(),
+  );
   expect(await readdir(join(location, "tmp"))).toEqual([]);
-  expect((await records.get("kept/b"))?.value).toBe(2);
+  expect((await records.get("kept/c"))?.value).toBe(1);
   expect((await records.create("gone/a", 3)).value).toBe(3);
+  expect(await records.keys("")).toEqual(["back/b", "gone/a", "kept/c"]);
+});
+
+test("lists a key whose deletion began and was cut short before it was one", async () => {
+  const location = join(directory, "unburied");
+  const records = await FileKeyValueStore.open(location);
+  await records.create("a", 1);
+  await writeFile(join(location, "keys/a=~begun"), "");
+  expect(await records.keys("")).toEqual(["a"]);
+  expect((await records.get("a"))?.value).toBe(1);
 });

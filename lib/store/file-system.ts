@@ -5,7 +5,7 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
+import { link, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errorMessage, MoietyError, StoreUnavailableError } from "../errors.ts";
 
@@ -123,14 +123,14 @@ export async function probeWritable(directory: string): Promise<void> {
   }
 }
 
-/** Removes files that a crash left behind in a folder of temporary files. */
+/** Removes files and folders that a crash left behind in a folder of temporary ones. */
 export async function removeOlderThan(directory: string, ageMs: number): Promise<void> {
   for (const name of await namesIn(directory)) {
-    const file = join(directory, name);
-    const modifiedMs = await stat(file).then(
+    const path = join(directory, name);
+    const modifiedMs = await stat(path).then(
       (found) => found.mtimeMs,
       () => Number.POSITIVE_INFINITY,
     );
-    if (Date.now() - modifiedMs > ageMs) await remove(file);
+    if (Date.now() - modifiedMs > ageMs) await rm(path, { recursive: true, force: true });
   }
 }

@@ -84,6 +84,7 @@ export class JobStore {
     for (const id of await this.#unendedIds()) {
       const entry = await this.#records.get<Job>(PREFIX + id);
       if (!entry) continue;
+      if (ended(entry.value)) this.#endedIds.add(id);
       const next = takenOver(entry.value, owner, this.#options.now(), this.#options.leaseMs);
       if (!next) continue;
       try {
