@@ -13,7 +13,7 @@
  * before it, and a writer who finds newer files beside its own checks that they descend from it.
  */
 
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { link, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { RevisionConflictError, StoreUnavailableError } from "../errors.ts";
@@ -29,22 +29,26 @@ import {
   writeTemporary,
 } from "./file-system.ts";
 import { encodeRecord, segmentsOf, splitPrefix } from "./record-key.ts";
+import {
+  BURIAL_MARK,
+  type Change,
+  encodeRevision,
+  folderName,
+  isLive,
+  KEY_MARK,
+  newId,
+  parseRevision,
+  type Revision,
+  segmentName,
+  TOMBSTONE,
+} from "./revision-file.ts";
 import type { KeyValueEntry, KeyValueStore } from "./store.ts";
 
-/** What one revision file holds. `ancestors` are the ids of the revisions before it, newest first. */
-type Revision = { revision: number; id: string; ancestors: string[]; deleted: boolean; value: unknown };
-type Change = { deleted: boolean; json: string };
-
-const TOMBSTONE: Change = { deleted: true, json: "null" };
-
 const REVISION_FILE = /^(\d{1,15})\.json$/;
+/** How many writes may follow one before its writer looks. */
 const MAX_ANCESTORS = 32;
 /** A reader is overtaken only by two writes during one read; this many times in a row means a broken disk. */
 const MAX_ATTEMPTS = 1000;
-/** Marks the folder of a key; the character occurs in no segment, so keys and folders of keys never meet. */
-const KEY_MARK = "=";
-/** Follows the name of a key's folder: a deletion of that key was at least begun. */
-const BURIAL_MARK = "~";
 
 export class FileKeyValueStore implements KeyValueStore {
   readonly #root: string;
@@ -164,7 +168,10 @@ export class FileKeyValueStore implements KeyValueStore {
     const prepared = join(this.#temporary, randomUUID());
     await mkdir(prepared);
     try {
-      await rename(await writeTemporary(prepared, encode(1, newId(), [], change)), join(prepared, "1.json"));
+      await rename(
+        await writeTemporary(prepared, encodeRevision(1, newId(), [], change)),
+        join(prepared, "1.json"),
+      );
       await syncDirectory(prepared);
       await makeDirectory(dirname(directory));
       await rename(prepared, directory);
@@ -206,7 +213,7 @@ export class FileKeyValueStore implements KeyValueStore {
     const id = newId();
     const ancestors = [previous.id, ...previous.ancestors].slice(0, MAX_ANCESTORS);
     const file = join(directory, `${revision}.json`);
-    const temporary = await writeTemporary(this.#temporary, encode(revision, id, ancestors, change));
+    const temporary = await writeTemporary(this.#temporary, encodeRevision(revision, id, ancestors, change));
     try {
       await link(temporary, file);
     } catch (error) {
@@ -283,19 +290,6 @@ export class FileKeyValueStore implements KeyValueStore {
   }
 }
 
-function isLive(revision: Revision | undefined): boolean {
-  return revision !== undefined && !revision.deleted;
-}
-
-function newId(): string {
-  return randomBytes(6).toString("base64url");
-}
-
-function encode(revision: number, id: string, ancestors: string[], { deleted, json }: Change): string {
-  const head = JSON.stringify({ revision, id, ancestors, deleted });
-  return `${head.slice(0, -1)},"value":${json}}`;
-}
-
 async function removeEmpty(directory: string): Promise<void> {
   try {
     await rmdir(directory);
@@ -308,22 +302,4 @@ async function removeEmpty(directory: string): Promise<void> {
 async function revisionsIn(directory: string): Promise<number[]> {
   const names = await namesIn(directory);
   return names.flatMap((name) => REVISION_FILE.exec(name)?.slice(1).map(Number) ?? []);
-}
-
-function parseRevision(file: string, text: string): Revision {
-  try {
-    return JSON.parse(text) as Revision;
-  } catch (error) {
-    throw new StoreUnavailableError(file, "it holds no valid record", { cause: error });
-  }
-}
-
-/** Capitals are spelt "+a": some file systems take "Model" and "model" for one name. */
-function folderName(segment: string): string {
-  return segment.replace(/[A-Z]/g, (letter) => `+${letter.toLowerCase()}`);
-}
-
-function segmentName(folder: string): string {
-  const name = folder.endsWith(KEY_MARK) ? folder.slice(0, -KEY_MARK.length) : folder;
-  return name.replace(/\+([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

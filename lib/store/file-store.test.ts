@@ -138,11 +138,13 @@ test("says which file is no record, and leaves the other records alone", async (
   const store = await fresh("damaged");
   await store.records.create("good", 1);
   await store.records.create("bad", 1);
-  await writeFile(join(directory, "damaged/records/keys/bad=/1.json"), "{");
-  await expect(store.records.get("bad")).rejects.toMatchObject({
-    type: "STORE_UNAVAILABLE",
-    message: expect.stringContaining("bad=/1.json"),
-  });
+  for (const damaged of ["", "{", "null", "[]"]) {
+    await writeFile(join(directory, "damaged/records/keys/bad=/1.json"), damaged);
+    await expect(store.records.get("bad")).rejects.toMatchObject({
+      type: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("bad=/1.json"),
+    });
+  }
   expect((await store.records.get("good"))?.value).toBe(1);
   await store.close();
 });

@@ -1,6 +1,6 @@
 /**
  * What Moiety keeps: immutable content-addressed artifacts and small mutable records with compare-and-set.
- * Two implementations, one contract suite (`store-contract.ts`): files, and NATS JetStream.
+ * Two implementations, one contract suite (`test/contracts/store-contract.ts`): files, and NATS JetStream.
  */
 
 /** A reference to stored bytes; small enough to travel in any message. */
