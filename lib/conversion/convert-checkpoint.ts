@@ -12,6 +12,7 @@ import { compileInference } from "../nn/inference-graph.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import type { Lineage, ModelSignature } from "../protocol/models.ts";
+import { nativeCall } from "../runtime/native-call.ts";
 import { toOrt } from "../runtime/ort-tensor.ts";
 import type { Checkpoint } from "../training/checkpoint.ts";
 import { compileEvaluationStep, planWeights, type WeightPlan } from "../training/step-graph.ts";
@@ -79,9 +80,9 @@ async function run(
   output: string,
   feeds: Record<string, ort.Tensor>,
 ): Promise<Float32Array> {
-  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
+  const session = await nativeCall(() => ort.InferenceSession.create(model, { logSeverityLevel: 3 }));
   try {
-    const results = await session.run(feeds, [output]);
+    const results = await nativeCall(() => session.run(feeds, [output]));
     return (results[output]!.data as Float32Array).slice();
   } finally {
     await session.release();

@@ -5,6 +5,7 @@ import type { Examples } from "../data/examples.ts";
 import { InvalidModelError } from "../errors.ts";
 import { ClassificationTally } from "../metrics/classification.ts";
 import type { Evaluation } from "../protocol/models.ts";
+import { nativeCall } from "../runtime/native-call.ts";
 
 const BATCH_ROWS = 256;
 
@@ -14,7 +15,7 @@ export async function evaluateModel(
   examples: Examples,
   labelNames: readonly string[],
 ): Promise<Evaluation> {
-  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
+  const session = await nativeCall(() => ort.InferenceSession.create(model, { logSeverityLevel: 3 }));
   try {
     const [input, ...more] = session.inputNames;
     const output = session.outputNames[0];
@@ -29,7 +30,7 @@ export async function evaluateModel(
       const to = Math.min(from + BATCH_ROWS, examples.count);
       const rows = Float32Array.from(examples.features.subarray(from * size, to * size) as Uint8Array);
       const feeds = { [input]: new ort.Tensor("float32", rows, [to - from, ...examples.featureShape]) };
-      const scores = (await session.run(feeds, [output]))[output]!;
+      const scores = (await nativeCall(() => session.run(feeds, [output])))[output]!;
       if (scores.dims.length !== 2 || scores.dims[1] !== labelNames.length)
         throw new InvalidModelError(
           "model",

@@ -9,13 +9,18 @@
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { CancelledError, DeadlineExceededError, errorMessage, WorkerCrashedError } from "../errors.ts";
 import { type FlatError, flattenError, reviveError } from "./flat-error.ts";
+import { NativeGate } from "./native-gate.ts";
 
 type FromTask<Note, Result> =
   | { kind: "note"; note: Note }
   | { kind: "done"; result: Result }
   | { kind: "failed"; error: FlatError };
 
-type TaskData<Payload> = { payload: Payload; cancelFlag: Int32Array };
+type TaskData<Payload> = { payload: Payload; cancelFlag: Int32Array; nativeGate: SharedArrayBuffer };
+
+/** How long an exiting process waits for a thread to come out of the runtime. */
+const NATIVE_CALL_LIMIT_MS = 5000;
+const GATE_POLL_MS = 20;
 
 export type TaskOptions<Note> = {
   /** Names the thread in errors. */
@@ -42,17 +47,27 @@ export function runTask<Payload, Result, Note = never>(
   if (signal?.aborted) return Promise.reject(new CancelledError(name));
   return new Promise<Result>((resolve, reject) => {
     const cancelFlag = new Int32Array(new SharedArrayBuffer(4));
+    const gate = new NativeGate();
     const thread = new Worker(entry, {
       name,
-      workerData: { payload, cancelFlag } satisfies TaskData<Payload>,
+      workerData: { payload, cancelFlag, nativeGate: gate.memory } satisfies TaskData<Payload>,
     });
+    // A process that exits while a thread is inside the runtime would be aborted.
+    const onExit = () => {
+      if (!gate.shut()) gate.waitUntilOutside(NATIVE_CALL_LIMIT_MS);
+    };
+    process.once("exit", onExit);
+    const terminate = () => {
+      if (gate.shut()) void thread.terminate();
+      else grace = setTimeout(terminate, GATE_POLL_MS);
+    };
     let outcome: (() => void) | undefined;
     let grace: NodeJS.Timeout | undefined;
 
     const stop = (reason: Error) => {
       outcome ??= () => reject(reason);
       Atomics.store(cancelFlag, 0, 1);
-      grace ??= setTimeout(() => void thread.terminate(), graceMs);
+      grace ??= setTimeout(terminate, graceMs);
     };
     const onAbort = () => stop(new CancelledError(name));
     const deadline =
@@ -74,6 +89,7 @@ export function runTask<Payload, Result, Note = never>(
     thread.on("exit", (code) => {
       clearTimeout(deadline);
       clearTimeout(grace);
+      process.off("exit", onExit);
       signal?.removeEventListener("abort", onAbort);
       if (outcome) outcome();
       else reject(new WorkerCrashedError(name, `exit code ${code}`));

@@ -15,6 +15,7 @@ import type { Network } from "../nn/network.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { EpochRecord, TrainingProgress } from "../protocol/jobs.ts";
 import { RandomStream } from "../random/stream.ts";
+import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
 import { compileEvaluationStep, compileTrainingStep, planWeights, type WeightPlan } from "./step-graph.ts";
 import { initialWeights } from "./weight-layout.ts";
@@ -135,9 +136,11 @@ export class TrainingRun {
       const batch = rows.subarray(from, Math.min(from + EVALUATION_BATCH, rows.length));
       const { session, feed } = await this.session("evaluation", batch.length);
       feed.fill(this.examples, batch);
-      await session.run(
-        { ...feed.feeds, ...this.weightFeeds() },
-        { loss: this.lossOut, correct: this.correctOut },
+      await nativeCall(() =>
+        session.run(
+          { ...feed.feeds, ...this.weightFeeds() },
+          { loss: this.lossOut, correct: this.correctOut },
+        ),
       );
       loss += (this.lossOut.data[0] as number) * batch.length;
       correct += this.correctOut.data[0] as number;
@@ -164,7 +167,7 @@ export class TrainingRun {
       fetches[`slot_next/${name}`] = this.spare.slots[i]!;
     }
     if (this.plan.statistics.length > 0) fetches.statistics_next = this.spare.statistics;
-    await session.run(feeds, fetches);
+    await nativeCall(() => session.run(feeds, fetches));
     [this.current, this.spare] = [this.spare, this.current];
     return { loss: this.lossOut.data[0] as number, correct: this.correctOut.data[0] as number };
   }
@@ -245,13 +248,15 @@ export class TrainingRun {
       kind === "training"
         ? compileTrainingStep(this.plan, options, optimizer)
         : { bytes: compileEvaluationStep(this.plan, options), randomInputs: [] };
-    const session = await ort.InferenceSession.create(compiled.bytes, {
-      graphOptimizationLevel: "all",
-      intraOpNumThreads: threads,
-      logSeverityLevel: 3,
-      // Vanishing moments turn denormal, which costs a hundred times the time of normal numbers.
-      extra: { session: { set_denormal_as_zero: "1" } },
-    });
+    const session = await nativeCall(() =>
+      ort.InferenceSession.create(compiled.bytes, {
+        graphOptimizationLevel: "all",
+        intraOpNumThreads: threads,
+        logSeverityLevel: 3,
+        // Vanishing moments turn denormal, which costs a hundred times the time of normal numbers.
+        extra: { session: { set_denormal_as_zero: "1" } },
+      }),
+    );
     return {
       session,
       feed: new BatchFeed(network, this.examples.featureType, batchSize, compiled.randomInputs),
