@@ -7,7 +7,7 @@
 
 import * as ort from "onnxruntime-node";
 import type { Examples } from "../data/examples.ts";
-import { InvalidModelError, ParityError } from "../errors.ts";
+import { InvalidInputError, InvalidModelError, ParityError } from "../errors.ts";
 import { compileInference } from "../nn/inference-graph.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
@@ -23,10 +23,16 @@ export const PARITY_EXAMPLES = 256;
 
 export type Converted = { bytes: Uint8Array; signature: ModelSignature; parity: Lineage["parity"] };
 
-/** @throws {ParityError} {InvalidModelError} */
+/** @throws {ParityError} {InvalidModelError} {InvalidInputError} when the examples are not what the network takes */
 export async function convertCheckpoint(checkpoint: Checkpoint, examples: Examples): Promise<Converted> {
   const network = parseNetwork(checkpoint.spec.architecture);
   const { bytes, signature } = compileInference(network, checkpoint.weights);
+  if (examples.featureShape.join() !== network.input.shape.join())
+    throw new InvalidInputError({
+      field: "dataset",
+      received: `examples of shape [${examples.featureShape.join(",")}]`,
+      expected: `[${network.input.shape.join(",")}], the network's input`,
+    });
   const count = Math.min(PARITY_EXAMPLES, examples.count);
   const size = examples.features.length / examples.count;
   const raw = examples.features.subarray(0, count * size);
@@ -94,8 +100,9 @@ function largestDifference(a: Float32Array, b: Float32Array): number {
   let largest = 0;
   for (let i = 0; i < a.length; i++) {
     const difference = Math.abs(a[i]! - b[i]!);
-    // NaN must not pass as small.
-    if (!(difference <= largest)) largest = difference;
+    // NaN must not pass as small, nor be forgotten for a later, smaller difference.
+    if (Number.isNaN(difference)) return Number.POSITIVE_INFINITY;
+    if (difference > largest) largest = difference;
   }
   return largest;
 }

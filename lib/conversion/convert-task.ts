@@ -1,7 +1,7 @@
 /** The converter's thread: checkpoint in, served model out, both by reference. */
 
 import { loadDataset } from "../data/datasets.ts";
-import { firstExamples } from "../data/examples.ts";
+import { classNames, firstExamples } from "../data/examples.ts";
 import type { ActionResult, DatasetSelection } from "../protocol/actions.ts";
 import { serveTask } from "../runtime/task.ts";
 import { openStore } from "../store/open-store.ts";
@@ -23,7 +23,8 @@ serveTask(async (task: ConvertTask): Promise<ActionResult<"converter.convert">> 
     const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
     const examples = firstExamples(dataset.test, task.dataset.testLimit);
     const { bytes, signature, parity } = await convertCheckpoint(checkpoint, examples);
-    return { onnx: await store.artifacts.put(bytes), signature, labels: dataset.labelNames, parity };
+    const labels = classNames(dataset.labelNames, signature.outputs[0]!.shape.at(-1)!);
+    return { onnx: await store.artifacts.put(bytes), signature, labels, parity };
   } finally {
     await store.close();
   }

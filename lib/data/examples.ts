@@ -35,6 +35,11 @@ export function firstExamples(examples: Examples, limit: number | undefined): Ex
   };
 }
 
+/** A name for each of a classifier's outputs: the data's own, then numbers for those the data does not have. */
+export function classNames(labelNames: readonly string[], outputs: number): string[] {
+  return Array.from({ length: outputs }, (_, k) => labelNames[k] ?? String(k));
+}
+
 /** Which rows train and which validate: a shuffled split drawn from the run's split stream. */
 export function splitRows(
   count: number,

@@ -16,7 +16,7 @@ export type EvaluateTask = {
   datasetsDirectory: string | undefined;
 };
 
-serveTask(async (task: EvaluateTask): Promise<Evaluation> => {
+serveTask(async (task: EvaluateTask, context): Promise<Evaluation> => {
   const store = await openStore(task.store);
   try {
     const model = await store.artifacts.get(task.onnx.digest);
@@ -25,6 +25,7 @@ serveTask(async (task: EvaluateTask): Promise<Evaluation> => {
       model,
       firstExamples(dataset.test, task.dataset.testLimit),
       dataset.labelNames,
+      context.cancelled,
     );
   } finally {
     await store.close();

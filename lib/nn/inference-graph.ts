@@ -6,6 +6,7 @@
 import { InvalidModelError } from "../errors.ts";
 import { GraphBuilder } from "../onnx/builder.ts";
 import { literalOf, OPSET } from "../onnx/graph.ts";
+import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { writeModel } from "../onnx/proto.ts";
 import type { ModelSignature } from "../protocol/models.ts";
 import { inKerasOrder } from "./layer.ts";
@@ -37,6 +38,7 @@ export function compileInference(
     },
   });
   const output = inKerasOrder(graph, built.output);
+  trimBorders(graph, new Set([output.name]));
   const outputName = network.layers.at(-1)!.name;
   graph.output(output, outputName);
   const fixed = (shape: readonly (number | string)[]) =>

@@ -124,6 +124,14 @@ export class GraphBuilder {
     return this.register(name, spec.datatype, spec.shape);
   }
 
+  /** Puts back a node that a pass took out, with its outputs' shapes inferred anew. */
+  append(node: Node): void {
+    const specs = inferOutputs(node, this.inputsOf(node), this.initializers);
+    this.nodes.push(node);
+    for (const [i, name] of node.outputs.entries())
+      if (name !== "") this.register(name, specs[i]!.datatype, specs[i]!.shape);
+  }
+
   /** Registers a further name with the type and shape of `like`, for a pass that rewires nodes. */
   alias(like: Value, name: string): Value {
     return this.register(this.unique(name), like.datatype, like.shape);

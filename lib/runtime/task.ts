@@ -79,8 +79,12 @@ export function runTask<Payload, Result, Note = never>(
     thread.on("message", (message: FromTask<Note, Result>) => {
       if (message.kind === "note") {
         if (!outcome) onNote?.(message.note);
-      } else if (message.kind === "done") outcome ??= () => resolve(message.result);
+        return;
+      }
+      if (message.kind === "done") outcome ??= () => resolve(message.result);
       else outcome ??= () => reject(reviveError(message.error));
+      // Something the handler left open must not keep the thread, and with it the answer.
+      grace ??= setTimeout(terminate, graceMs);
     });
     thread.on("error", (error) => {
       outcome ??= () => reject(new WorkerCrashedError(name, errorMessage(error)));

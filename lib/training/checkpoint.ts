@@ -3,7 +3,7 @@
  * Tensors: every weight under "weights/<layer>/<variable>", every optimiser slot under "slots/<slot>/<weight>".
  */
 
-import { InvalidModelError } from "../errors.ts";
+import { errorMessage, InvalidModelError } from "../errors.ts";
 import { type NamedArrays, readSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { EpochRecord, TrainingSpec } from "../protocol/jobs.ts";
 import type { WeightPlan } from "./step-graph.ts";
@@ -48,7 +48,7 @@ export function readCheckpoint(bytes: Uint8Array): Checkpoint {
   const { tensors, metadata } = readSafetensors(bytes);
   if (metadata.format !== FORMAT || metadata.facts === undefined)
     throw new InvalidModelError("checkpoint", `format is '${metadata.format ?? ""}', expected '${FORMAT}'`);
-  const facts = JSON.parse(metadata.facts) as CheckpointFacts;
+  const facts = parseFacts(metadata.facts);
   const under = (prefix: string): NamedArrays =>
     new Map(
       [...tensors].flatMap(([name, array]) =>
@@ -56,4 +56,12 @@ export function readCheckpoint(bytes: Uint8Array): Checkpoint {
       ),
     );
   return { ...facts, weights: under("weights/"), slots: under("slots/") };
+}
+
+function parseFacts(text: string): CheckpointFacts {
+  try {
+    return JSON.parse(text) as CheckpointFacts;
+  } catch (error) {
+    throw new InvalidModelError("checkpoint", `its facts are not JSON (${errorMessage(error)})`);
+  }
 }

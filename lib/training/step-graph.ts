@@ -14,6 +14,7 @@ import { buildNetwork, type Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { OPSET } from "../onnx/graph.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
+import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { Datatype } from "../tensor/datatype.ts";
@@ -75,7 +76,7 @@ export function compileTrainingStep(
     throw new InvalidModelError("architecture", "the network has no weights to train");
   const graph = new GraphBuilder(`${options.network.name}_training`);
   const step = appendForward(graph, plan, options, true);
-  poolBeforeActivation(graph, new Set([step.output.value.name, step.output.logits?.value.name ?? ""]));
+  simplifyForward(graph, step);
 
   const parameters = plan.trained.map((spec) => step.weights.get(spec.name)!);
   const found = gradients(graph, step.loss, parameters);
@@ -110,6 +111,7 @@ export function compileTrainingStep(
 export function compileEvaluationStep(plan: WeightPlan, options: StepOptions): Uint8Array {
   const graph = new GraphBuilder(`${options.network.name}_evaluation`);
   const step = appendForward(graph, plan, options, false);
+  simplifyForward(graph, step);
   graph.output(step.loss, "loss");
   graph.output(step.correct, "correct");
   graph.output(step.output.value, "prediction");
@@ -134,6 +136,20 @@ function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptio
   });
   const loss = options.loss(graph, built.output, labels);
   return { ...built, flatWeights, weights, loss, correct: countCorrect(graph, built.output, labels) };
+}
+
+/** Rewrites the forward graph into less work with the same results. */
+function simplifyForward(graph: GraphBuilder, step: ReturnType<typeof appendForward>): void {
+  const held = [
+    step.output.value,
+    step.output.logits?.value,
+    step.loss,
+    step.correct,
+    ...step.updates.values(),
+  ];
+  const keep = new Set(held.flatMap((value) => (value ? [value.name] : [])));
+  poolBeforeActivation(graph, keep);
+  trimBorders(graph, keep);
 }
 
 /** Cuts a flat vector into its named weights. */

@@ -2,6 +2,7 @@
 
 import { loadDataset } from "../data/datasets.ts";
 import { firstExamples } from "../data/examples.ts";
+import { InvalidInputError } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
@@ -11,6 +12,7 @@ import { serveTask } from "../runtime/task.ts";
 import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
+import { planWeights } from "./step-graph.ts";
 import { TrainingRun } from "./training-run.ts";
 
 export type TrainingTask = {
@@ -45,6 +47,15 @@ serveTask(
     const store = await openStore(task.store);
     try {
       const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory);
+      const classes = dataset.labelNames.length;
+      const outputs = planWeights(network).outputShape.at(-1)!;
+      // The test set's labels count too: found out only after training, they would have wasted it.
+      if (classes > outputs)
+        throw new InvalidInputError({
+          field: "architecture",
+          received: `a network of ${outputs} outputs`,
+          expected: `${classes} or more: data set '${dataset.name}' has ${classes} classes`,
+        });
       const examples = firstExamples(dataset.train, spec.data.trainLimit);
       const { epochs, batchSize, seed } = spec;
       const run = new TrainingRun(
