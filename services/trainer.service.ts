@@ -68,15 +68,18 @@ export default {
 
   started(this: TrainerService) {
     const { trainer, store, datasetsDirectory } = configOf(this.broker);
+    const { nodeID, instanceID } = this.broker;
+    const emit = broadcastOf(this.broker);
     this.trainer = new Trainer({
       jobs: new JobStore(this.store.records, {
         leaseMs: LEASE_MS,
-        now: Date.now,
         maxQueued: trainer.maxQueued,
+        onAbandoned: (job) => emit("training.ended", { id: job.id, job }),
       }),
       call: callOf(this.broker),
-      emit: broadcastOf(this.broker),
-      owner: this.broker.nodeID,
+      emit,
+      // A node that restarts under its old name is another owner.
+      owner: `${nodeID}#${instanceID.slice(0, 8)}`,
       store,
       datasetsDirectory,
       threads: trainer.threads,

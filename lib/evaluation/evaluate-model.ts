@@ -57,7 +57,8 @@ function endsOf(session: ort.InferenceSession, featureShape: readonly number[]) 
       `has inputs ${session.inputNames.join(", ")}; evaluation feeds exactly one`,
     );
   const [, ...sizes] = input.shape;
-  const fits = sizes.length === featureShape.length && sizes.every((d, i) => d === -1 || d === featureShape[i]);
+  const fits =
+    sizes.length === featureShape.length && sizes.every((d, i) => d === -1 || d === featureShape[i]);
   if (!fits || input.datatype !== "FP32")
     throw new InvalidModelError(
       "model",

@@ -4,6 +4,7 @@
  * a version that was already published is not published twice.
  */
 
+import { setTimeout as wait } from "node:timers/promises";
 import { errorMessage, errorType } from "../errors.ts";
 import type { ActionName, ActionParams, ActionResult, Call } from "../protocol/actions.ts";
 import type { Emit } from "../protocol/events.ts";
@@ -66,29 +67,28 @@ export async function runJob(
   });
 
   await enter("publishing");
-  const version =
-    (await publishedBefore(options, signal, job)) ??
-    (await call(options, signal, "registry.publish", {
-      model: spec.model,
-      artifacts: { onnx: converted.onnx, checkpoint: trained.checkpoint },
-      signature: converted.signature,
-      labels: converted.labels,
-      metrics: evaluation,
-      lineage: {
-        jobId: id,
-        dataset: trained.dataset,
-        seed: spec.seed,
-        engine: "onnx",
-        codeVersion: options.codeVersion,
-        architecture: spec.architecture,
-        loss: spec.loss,
-        optimizer: spec.optimizer,
-        epochs: spec.epochs,
-        batchSize: spec.batchSize,
-        trainSeconds: trained.trainSeconds,
-        parity: converted.parity,
-      },
-    }));
+  // The registry gives a job that was published by an earlier attempt its version back.
+  const version = await call(options, signal, "registry.publish", {
+    model: spec.model,
+    artifacts: { onnx: converted.onnx, checkpoint: trained.checkpoint },
+    signature: converted.signature,
+    labels: converted.labels,
+    metrics: evaluation,
+    lineage: {
+      jobId: id,
+      dataset: trained.dataset,
+      seed: spec.seed,
+      engine: "onnx",
+      codeVersion: options.codeVersion,
+      architecture: spec.architecture,
+      loss: spec.loss,
+      optimizer: spec.optimizer,
+      epochs: spec.epochs,
+      batchSize: spec.batchSize,
+      trainSeconds: trained.trainSeconds,
+      parity: converted.parity,
+    },
+  });
   const promoted = spec.promote
     ? (await call(options, signal, "registry.promote", { model: spec.model, version: version.version }))
         .promoted
@@ -154,26 +154,6 @@ async function train(
   return trained;
 }
 
-/** The version an earlier attempt at this job published before it was interrupted. */
-async function publishedBefore(
-  options: PipelineOptions,
-  signal: AbortSignal,
-  job: Job,
-): Promise<ModelVersion | undefined> {
-  if (job.attempts <= 1) return undefined;
-  const model = job.spec.model;
-  try {
-    const record = await call(options, signal, "registry.get", { model });
-    for (const number of record.versions.toReversed()) {
-      const version = await call(options, signal, "registry.version", { model, version: String(number) });
-      if (version.lineage?.jobId === job.id) return version;
-    }
-  } catch (error) {
-    if (errorType(error) !== "MODEL_NOT_FOUND") throw error;
-  }
-  return undefined;
-}
-
 /** Calls another service, again while it says that a later try may succeed. */
 async function call<A extends ActionName>(
   options: PipelineOptions,
@@ -188,7 +168,7 @@ async function call<A extends ActionName>(
     } catch (error) {
       const retryable = (error as { retryable?: unknown }).retryable === true;
       if (!retryable || attempt >= CALL_ATTEMPTS) throw error;
-      await new Promise((resolve) => setTimeout(resolve, CALL_RETRY_MS * attempt));
+      await wait(CALL_RETRY_MS * attempt, undefined, { signal });
     }
   }
 }

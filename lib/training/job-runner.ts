@@ -6,6 +6,7 @@
 import { errorMessage, errorType } from "../errors.ts";
 import type { Job } from "../protocol/jobs.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
+import { MAX_ATTEMPTS } from "../store/job-transitions.ts";
 import { jobError, type PipelineOptions, runJob } from "./job-pipeline.ts";
 
 export type RunnerOptions = PipelineOptions & {
@@ -115,6 +116,8 @@ export class JobRunner {
         log.info(`Job ${id} was given back to the queue`);
         return undefined;
       }
+      // What was done so far is recorded or can be done again: no store that was away for a moment loses a job.
+      if (errorType(error) === "STORE_UNAVAILABLE" && job.attempts < MAX_ATTEMPTS) throw error;
       log.warn(`Job ${id} failed: ${errorMessage(error)}`);
       return await jobs.end(id, owner, { state: "failed", error: jobError(error) });
     }

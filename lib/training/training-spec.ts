@@ -3,13 +3,14 @@
  * exists and before any data is read.
  */
 
-import { InvalidInputError } from "../errors.ts";
+import { InvalidInputError, InvalidModelError } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
 import type { TrainingSpec } from "../protocol/jobs.ts";
-import { planWeights } from "./step-graph.ts";
+import { planWeights, type WeightPlan } from "./step-graph.ts";
 
+/** As the registry takes them. */
 const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const DEFAULTS = {
   loss: "sparse_categorical_crossentropy",
@@ -54,7 +55,7 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
 
   const architecture =
     typeof given.architecture === "string" ? parseJson(given.architecture) : given.architecture;
-  planWeights(parseNetwork(architecture));
+  assertTrainable(planWeights(parseNetwork(architecture)));
   lossOf(loss);
   const optimizer = given.optimizer ?? DEFAULTS.optimizer;
   optimizerOf(optimizer);
@@ -75,6 +76,17 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     seed: integer(given.seed ?? DEFAULTS.seed, "seed", 0, 2 ** 32 - 1),
     promote,
   };
+}
+
+/** What compiling the training step would refuse, without the time that takes. */
+function assertTrainable({ trainedLayout, outputShape }: WeightPlan): void {
+  if (trainedLayout.size === 0)
+    throw new InvalidModelError("architecture", "the network has no weights to train");
+  if (outputShape.length !== 2)
+    throw new InvalidModelError(
+      "network output",
+      `received [batch,${outputShape.slice(1).join(",")}], expected [batch, classes] for class labels`,
+    );
 }
 
 function parseJson(text: string): unknown {
@@ -110,7 +122,18 @@ function refuseUnknown(given: Record<string, unknown>, known: readonly string[],
 function refuse(field: string, received: unknown, expected: string): never {
   throw new InvalidInputError({
     field,
-    received: JSON.stringify(received)?.slice(0, 200) ?? "nothing",
+    received: shown(received).slice(0, 200),
     expected,
   });
+}
+
+/** NaN, infinities and big integers arrive over CBOR; JSON has no text for them. */
+function shown(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  try {
+    return JSON.stringify(value) ?? typeof value;
+  } catch {
+    return typeof value;
+  }
 }
