@@ -72,4 +72,5 @@ export function brokerOptions(config: Config): BrokerOptions {
   };
 }
 
-export default brokerOptions(readConfig(process.env));
+/** For `moleculer-runner`. The environment is read only when asked, so that importing this file cannot fail. */
+export default (): BrokerOptions => brokerOptions(readConfig(process.env));

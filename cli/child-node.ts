@@ -26,7 +26,7 @@ const STOP_TIMEOUT_MS = 20_000;
 /** Starts a node and waits until it is ready. @throws {ExecutionError} {DeadlineExceededError} */
 export async function startChildNode(
   services: readonly ServiceName[],
-  environment: Record<string, string>,
+  environment: Readonly<Record<string, string | undefined>>,
 ): Promise<ChildNode> {
   const child = spawn(process.execPath, [ENTRY, ...services], {
     env: { ...process.env, ...environment },

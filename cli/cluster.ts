@@ -11,7 +11,7 @@ import { exitWith } from "./failure.ts";
 import { SERVICES, type ServiceName, startNode } from "./node.ts";
 import { readOptions, type StartOptions } from "./options.ts";
 import { startNats, startRedis } from "./servers.ts";
-import { outcomeLine, showExample } from "./show-example.ts";
+import { presentExample } from "./show-example.ts";
 import { onStopSignal } from "./signals.ts";
 
 /** One process each, in starting order; they stop in the opposite order. */
@@ -39,7 +39,7 @@ export type Cluster = {
   stop: Stop;
 };
 
-/** Starts servers and nodes; what was started is stopped again when a part fails. */
+/** Starts servers and nodes, configured by `environment`; what was started is stopped again when a part fails. */
 export async function startCluster(
   environment: Readonly<Record<string, string | undefined>>,
   directory: string | undefined,
@@ -53,14 +53,19 @@ export async function startCluster(
     stops.push(nats.stop);
     const redis = await startRedis();
     stops.push(redis.stop);
-    const shared = { MOIETY_MODE: "cluster", MOIETY_NATS_URL: nats.url, MOIETY_REDIS_URL: redis.url };
+    const shared = {
+      ...environment,
+      MOIETY_MODE: "cluster",
+      MOIETY_NATS_URL: nats.url,
+      MOIETY_REDIS_URL: redis.url,
+    };
     const nodes: ChildNode[] = [];
     for (const { nodeID, service } of NODES) {
       const node = await startChildNode([service], { ...shared, MOIETY_NODE_ID: nodeID });
       nodes.push(node);
       stops.push(node.stop);
     }
-    const joining = readConfig({ ...environment, ...shared, MOIETY_NODE_ID: "" });
+    const joining = readConfig({ ...shared, MOIETY_NODE_ID: "" });
     return { url: nodes.at(-1)!.url!, natsUrl: nats.url, redisUrl: redis.url, nodes, joining, stop };
   } catch (error) {
     await stop();
@@ -79,7 +84,7 @@ async function main(options: StartOptions): Promise<void> {
     await driver.stop();
     await cluster.stop();
   };
-  onStopSignal(stop);
+  const signal = onStopSignal(stop);
   say(`NATS on ${cluster.natsUrl}, Redis on ${cluster.redisUrl}, and ${cluster.nodes.length} nodes:`);
   for (const node of cluster.nodes) {
     say(`  ${node.nodeID.padEnd(12)} process ${node.pid}`);
@@ -91,11 +96,14 @@ async function main(options: StartOptions): Promise<void> {
     say(`Serving on ${cluster.url}, without an example.`);
     return;
   }
-  const outcome = await showExample(driver, cluster.url, join(directory, "cluster"), options.epochs);
-  if (!options.exit) return;
-  await stop();
-  say(outcomeLine(outcome));
-  process.exit(0);
+  await presentExample({
+    broker: driver,
+    url: cluster.url,
+    directory: join(directory, "cluster"),
+    options,
+    signal,
+    stop,
+  });
 }
 
 if (import.meta.main)

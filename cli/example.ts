@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { ServiceBroker } from "moleculer";
 import cnn from "../examples/mnist/cnn.json" with { type: "json" };
 import { loadTestExamples } from "../lib/data/datasets.ts";
-import { errorType, UnavailableError } from "../lib/errors.ts";
+import { ExecutionError, errorType, UnavailableError } from "../lib/errors.ts";
 import type { Job } from "../lib/protocol/jobs.ts";
 import type { ModelVersion } from "../lib/protocol/models.ts";
 import { callOf } from "../mixins/config.ts";
@@ -16,8 +16,8 @@ import { followJob } from "./job-progress.ts";
 
 export const EXAMPLE_MODEL = "mnist";
 const DATASET = "mnist";
-/** How long services of a starting cluster may take to be found, and a fresh version to be loaded. */
-const READY_TIMEOUT_MS = 60_000;
+/** How long a version may take to be loaded. */
+const READY_TIMEOUT_MS = 20_000;
 const POLL_MS = 50;
 
 /** The version that answers as "mnist", or undefined before any was published. */
@@ -46,7 +46,7 @@ export async function trainExample(broker: ServiceBroker, epochs: number): Promi
     }));
   const ended = await followJob(broker, job);
   if (ended.state !== "succeeded" || !ended.result)
-    throw new Error(`Training ${ended.state}${ended.error ? `: ${ended.error.message}` : ""}`);
+    throw new ExecutionError("Training the example", ended.error?.message ?? `it was ${ended.state}`);
   return call("registry.version", { model: EXAMPLE_MODEL, version: String(ended.result.version) });
 }
 
@@ -94,7 +94,11 @@ export async function firstPrediction(url: string, directory: string): Promise<F
   });
   const answer = (await response.json()) as { prediction?: number; error?: string };
   if (answer.prediction === undefined)
-    throw new Error(`The gateway answered ${response.status}: ${answer.error}`);
-  const curl = `curl -s ${url}/predict -H 'content-type: application/json' -d @${file}`;
+    throw new ExecutionError("The first prediction", `${response.status}, ${answer.error}`);
+  const curl = `curl -s ${url}/predict -H 'content-type: application/json' -d @${shellQuoted(file)}`;
   return { prediction: answer.prediction, label: test.labels[0]!, curl };
+}
+
+function shellQuoted(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

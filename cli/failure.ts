@@ -2,9 +2,13 @@
 
 import { MoietyError } from "../lib/errors.ts";
 
-export function exitWith(error: unknown): never {
+export function failureText(error: unknown): string {
   const foreseen = error instanceof MoietyError || (error as { type?: unknown } | null)?.type !== undefined;
-  const text = error instanceof Error ? (foreseen ? error.message : error.stack) : String(error);
-  process.stderr.write(`${text}\n`);
+  if (!(error instanceof Error)) return String(error);
+  return foreseen ? error.message : (error.stack ?? error.message);
+}
+
+export function exitWith(error: unknown): never {
+  process.stderr.write(`${failureText(error)}\n`);
   process.exit(1);
 }

@@ -5,6 +5,9 @@
 
 import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { type Config, readConfig } from "../lib/config.ts";
+import { ConfigError } from "../lib/errors.ts";
+import { assertPortFree } from "../lib/http/port.ts";
+import { openStore } from "../lib/store/open-store.ts";
 import { brokerOptions } from "../moleculer.config.ts";
 import { exitWith } from "./failure.ts";
 import { onStopSignal } from "./signals.ts";
@@ -19,6 +22,11 @@ export async function startNode(
   services: readonly ServiceName[],
   more: ServiceSchema[] = [],
 ): Promise<ServiceBroker> {
+  // What could stop the start is tried first, the port before the store: a start that must fail writes nothing.
+  if (services.includes("gateway"))
+    await assertPortFree(config.http.host, config.http.port, "MOIETY_HTTP_PORT");
+  const store = await openStore(config.store);
+  await store.close();
   const broker = new ServiceBroker(brokerOptions(config));
   for (const name of SERVICES)
     if (services.includes(name)) {
@@ -56,16 +64,17 @@ export function gatewayUrl(broker: ServiceBroker): string {
 function serviceNames(args: readonly string[]): ServiceName[] {
   const unknown = args.find((name) => !(SERVICES as readonly string[]).includes(name));
   if (unknown !== undefined || args.length === 0)
-    throw new Error(`Unknown service '${unknown ?? ""}'; name some of ${SERVICES.join(", ")}`);
+    throw new ConfigError("services", args.join(" "), `some of ${SERVICES.join(", ")}`);
   return args as ServiceName[];
 }
 
 if (import.meta.main) {
+  // A node started by another process must not outlive it: while it starts it ends at once, later in order.
+  let orphaned = (): void => process.exit(1);
+  process.once("disconnect", () => orphaned());
   try {
     const broker = await startNode(readConfig(process.env), serviceNames(process.argv.slice(2)));
-    const { stop } = onStopSignal(() => stopNode(broker));
-    // A node started by another process must not outlive it.
-    process.once("disconnect", stop);
+    orphaned = onStopSignal(() => stopNode(broker)).stop;
     // A parent that started this node waits for the line.
     const url = broker.getLocalService("gateway") ? ` ${gatewayUrl(broker)}` : "";
     process.stdout.write(`ready ${broker.nodeID}${url}\n`);

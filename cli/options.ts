@@ -14,15 +14,7 @@ export type StartOptions = { epochs: number | undefined; empty: boolean; exit: b
 
 /** @throws {ConfigError} */
 export function readOptions(args: string[], command: string): StartOptions {
-  const { values } = parseArgs({
-    args,
-    options: {
-      epochs: { type: "string" },
-      empty: { type: "boolean", default: false },
-      exit: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  });
+  const values = parse(args);
   if (values.help) {
     process.stdout.write(`${command} ${HELP}`);
     process.exit(0);
@@ -32,4 +24,20 @@ export function readOptions(args: string[], command: string): StartOptions {
     throw new ConfigError("--epochs", values.epochs!, "an integer from 1 to 1000");
   if (values.empty && values.exit) throw new ConfigError("--exit", "--empty --exit", "one of the two");
   return { epochs, empty: values.empty, exit: values.exit };
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        epochs: { type: "string" },
+        empty: { type: "boolean", default: false },
+        exit: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    }).values;
+  } catch {
+    throw new ConfigError("options", args.join(" "), "--epochs N, --empty, --exit or --help");
+  }
 }

@@ -3,7 +3,6 @@
  * gateway, over the same data as `npm start`; in cluster mode (`MOIETY_MODE=cluster`) joined to the running cluster.
  */
 
-import { mkdir } from "node:fs/promises";
 import { readConfig } from "../lib/config.ts";
 import { exitWith } from "./failure.ts";
 import { SERVICES, startNode, stopNode } from "./node.ts";
@@ -13,7 +12,6 @@ import { onStopSignal } from "./signals.ts";
 try {
   const config = readConfig(process.env);
   const embedded = config.store.kind === "files";
-  if (config.store.kind === "files") await mkdir(config.store.directory, { recursive: true }).catch(() => {});
   const broker = await startNode(config, embedded ? SERVICES.filter((name) => name !== "gateway") : []);
   const { stop } = onStopSignal(() => stopNode(broker));
   broker.options.replOptions = { delimiter: "moiety $", customCommands: REPL_COMMANDS as never };

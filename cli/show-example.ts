@@ -4,12 +4,15 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { ServiceBroker } from "moleculer";
 import type { ModelVersion } from "../lib/protocol/models.ts";
 import { firstPrediction, publishedExample, trainExample, untilServed } from "./example.ts";
+import { failureText } from "./failure.ts";
+import type { StartOptions } from "./options.ts";
 import { printEvaluation, printLineage } from "./report.ts";
+import type { StopSignal } from "./signals.ts";
 
-export type ExampleOutcome = { version: ModelVersion; secondsToFirstPrediction: number };
+type ExampleOutcome = { version: ModelVersion; secondsToFirstPrediction: number };
 
 /** Shows the example on a running node or cluster: train it if there is none, wait until it is served, ask it. */
-export async function showExample(
+async function showExample(
   broker: ServiceBroker,
   url: string,
   directory: string,
@@ -32,7 +35,10 @@ export async function showExample(
     say(printLineage(version));
     say(`  worst delay of the event loop meanwhile: ${(delay.max / 1e6).toFixed(1)} ms`);
   }
-  await untilServed(broker, version);
+  const production = (await publishedExample(broker)) ?? version;
+  if (production.version !== version.version)
+    say(`  It scores worse than version ${production.version}, which stays in production.`);
+  await untilServed(broker, production);
   const first = await firstPrediction(url, directory);
   const secondsToFirstPrediction = performance.now() / 1000;
   say(
@@ -42,8 +48,43 @@ export async function showExample(
   return { version, secondsToFirstPrediction };
 }
 
+export type Presentation = {
+  broker: ServiceBroker;
+  url: string;
+  directory: string;
+  options: StartOptions;
+  signal: StopSignal;
+  stop: () => Promise<void>;
+};
+
+/**
+ * Shows the example. Then the program goes on serving, also when the example failed; with `--exit` it stops in order
+ * and ends. @throws with `--exit`, what the example failed with
+ */
+export async function presentExample(given: Presentation): Promise<void> {
+  const { broker, url, directory, options, signal, stop } = given;
+  let outcome: ExampleOutcome;
+  try {
+    outcome = await showExample(broker, url, directory, options.epochs);
+  } catch (error) {
+    // Told to stop meanwhile: that calls fail now is no news, and the process is ending.
+    if (signal.stopping) return;
+    if (!options.exit) {
+      process.stderr.write(`${failureText(error)}\n`);
+      process.stdout.write(`Serving on ${url}, without the example.\n`);
+      return;
+    }
+    await stop();
+    throw error;
+  }
+  if (!options.exit) return;
+  await stop();
+  process.stdout.write(`${outcomeLine(outcome)}\n`);
+  process.exit(0);
+}
+
 /** What `--exit` ends with. */
-export function outcomeLine({ version, secondsToFirstPrediction }: ExampleOutcome): string {
+function outcomeLine({ version, secondsToFirstPrediction }: ExampleOutcome): string {
   return JSON.stringify({
     model: version.model,
     version: version.version,

@@ -6,8 +6,10 @@ import { errorMessage } from "../lib/errors.ts";
 const STOP_TIMEOUT_MS = 60_000;
 const INTERRUPTED = 130;
 
+export type StopSignal = { stop: () => void; readonly stopping: boolean };
+
 /** Runs `stopAll` at the first signal, or when `stop` is called, and ends the process. */
-export function onStopSignal(stopAll: () => Promise<void>): { stop: () => void } {
+export function onStopSignal(stopAll: () => Promise<void>): StopSignal {
   let stopping = false;
   const stop = () => {
     if (stopping) return;
@@ -30,5 +32,10 @@ export function onStopSignal(stopAll: () => Promise<void>): { stop: () => void }
   };
   process.on("SIGINT", handle);
   process.on("SIGTERM", handle);
-  return { stop };
+  return {
+    stop,
+    get stopping() {
+      return stopping;
+    },
+  };
 }

@@ -61,7 +61,7 @@ export default {
       this.registrySync?.poke();
     },
     "$broker.started"(this: Inference) {
-      this.registrySync?.poke();
+      this.registrySync?.start();
     },
   },
 
@@ -111,8 +111,9 @@ export default {
       clock,
       onFailure: (reason) => this.logger.warn(`The registry cannot be read: ${reason}`),
     });
-    // Not awaited: a node without models is up, only not ready.
-    this.registrySync.start();
+    // Not awaited: a node without models is up, only not ready. Services start together, so the registry of this
+    // process is there only once the broker has started.
+    if (this.broker.started) this.registrySync.start();
   },
 
   async stopped(this: Inference) {

@@ -237,6 +237,7 @@ export class ModelServer {
   }
 
   async #readRegistry(): Promise<void> {
+    if (this.#draining) return;
     try {
       this.#adopt(await this.#options.catalog.records());
       this.#synced = true;
