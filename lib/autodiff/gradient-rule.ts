@@ -7,6 +7,7 @@ import { InvalidModelError } from "../errors.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
 import type { Attributes, Dim, Node } from "../onnx/graph.ts";
 import { NodeView } from "../onnx/operators/rule.ts";
+import { ONNX_TYPE } from "../onnx/proto.ts";
 
 export type GradientRule = (context: GradientContext) => (Value | undefined)[];
 
@@ -67,6 +68,11 @@ export class GradientContext {
   mul = (a: Value, b: Value): Value => this.op("Mul", [a, b]);
   div = (a: Value, b: Value): Value => this.op("Div", [a, b]);
   scalar = (number: number): Value => this.graph.scalar(number);
+
+  /** `value` where `condition` (BOOL) holds, else 0; a product, because ONNX Runtime's Where takes twice its time. */
+  where(condition: Value, value: Value): Value {
+    return this.mul(value, this.op("Cast", [condition], { to: ONNX_TYPE.FP32 }));
+  }
 
   /** `value` with known sizes brought to `shape`. */
   reshape(value: Value, shape: readonly Dim[]): Value {

@@ -3,9 +3,7 @@
 import type { GradientRule } from "../gradient-rule.ts";
 
 /** Passes where the output is positive. */
-const relu: GradientRule = (c) => [
-  c.op("Where", [c.op("Greater", [c.output(), c.scalar(0)]), c.gradient(), c.scalar(0)]),
-];
+const relu: GradientRule = (c) => [c.where(c.op("Greater", [c.output(), c.scalar(0)]), c.gradient())];
 
 /** g·y·(1-y) */
 const sigmoid: GradientRule = (c) => [c.mul(c.gradient(), c.mul(c.output(), c.sub(c.scalar(1), c.output())))];

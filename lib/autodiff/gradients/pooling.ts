@@ -76,7 +76,7 @@ function tournament(c: GradientContext, [n, channels, height, width]: number[]):
 
 /** The gradient of max(a, b) [rows, k] for both, side by side: [rows, 2k]. Equal values: a wins. */
 function route(c: GradientContext, a: Value, b: Value, gradient: Value): Value {
-  const toA = c.op("Where", [c.op("GreaterOrEqual", [a, b]), gradient, c.scalar(0)]);
+  const toA = c.where(c.op("GreaterOrEqual", [a, b]), gradient);
   return c.op("Concat", [toA, c.sub(gradient, toA)], { axis: 1 });
 }
 
