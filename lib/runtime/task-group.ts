@@ -25,9 +25,9 @@ export class TaskGroup {
   async run<Payload, Result>(entry: URL, payload: Payload, timeoutMs: number): Promise<Result> {
     if (this.stopped.signal.aborted) throw new DrainingError(this.name);
     if (this.waiting.length >= MAX_WAITING) throw new QueueFullError(this.name, MAX_WAITING);
-    if (this.running >= MAX_RUNNING) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    if (this.running < MAX_RUNNING) this.running++;
+    else await new Promise<void>((resolve) => this.waiting.push(resolve));
     if (this.stopped.signal.aborted) throw new DrainingError(this.name);
-    this.running++;
     const task = runTask<Payload, Result>(entry, payload, {
       name: this.name,
       timeoutMs,
@@ -41,8 +41,10 @@ export class TaskGroup {
       throw this.stopped.signal.aborted ? new DrainingError(this.name) : error;
     } finally {
       this.active.delete(task);
-      this.running--;
-      this.waiting.shift()?.();
+      // Who waited longest takes the place over; freed first, a newcomer could take it as well.
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.running--;
     }
   }
 
