@@ -8,7 +8,7 @@
  * Functions with kinks get values that stay more than h away from them.
  */
 
-import { distinct, LoadedGraph, normals, worstError } from "../../test/support/graph-runner.ts";
+import { distinct, LoadedGraph, lowered, normals, worstError } from "../../test/support/graph-runner.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { type Attributes, float, type TensorLiteral } from "../onnx/graph.ts";
 import { RandomStream } from "../random/stream.ts";
@@ -268,6 +268,13 @@ function windows(): Case[] {
       x([filters, depth, ...kernel]),
       i % 2 ? x([filters]) : undefined,
     ];
+    // The same convolution with its channels before the batch.
+    cases.push({
+      op: "ColumnConv",
+      title: `image [${size}] kernel [${kernel}] strides [${strides}] dilations [${dilations}] pads [${pads}]`,
+      inputs: [x([depth, batch, ...size]), ...shapes.slice(1)],
+      attributes: { kernel_shape: kernel, strides, dilations, pads },
+    });
     cases.push({
       op: "Conv",
       title: `image [${size}] kernel [${kernel}] strides [${strides}] dilations [${dilations}] pads [${pads}]`,
@@ -381,7 +388,7 @@ async function analytic(given: Case): Promise<Record<string, Float32Array>> {
   [...feeds.keys()].forEach((name, i) => {
     graph.output(found[i]!, `d${name}`);
   });
-  const loaded = await LoadedGraph.load(graph.build());
+  const loaded = await LoadedGraph.load(lowered(graph));
   const results = await loaded.run(fed(feeds));
   await loaded.release();
   return Object.fromEntries(
@@ -399,7 +406,7 @@ function fed(feeds: ReadonlyMap<string, Trained>) {
 async function numeric(given: Case): Promise<Record<string, Float64Array>> {
   const { graph, feeds, outputs } = forward(given);
   for (const [i, y] of outputs.entries()) graph.output(y, `y${i}`);
-  const loaded = await LoadedGraph.load(graph.build());
+  const loaded = await LoadedGraph.load(lowered(graph));
   const values = fed(feeds);
   const found: Record<string, Float64Array> = {};
   const evaluate = async () => {
@@ -465,7 +472,7 @@ describe("the walk back through a graph", () => {
     const [da, db] = gradients(graph, build(graph, a, b), [a, b]);
     graph.output(da!, "da");
     graph.output(db!, "db");
-    const loaded = await LoadedGraph.load(graph.build());
+    const loaded = await LoadedGraph.load(lowered(graph));
     const found = await loaded.run(feeds);
     await loaded.release();
     return { da: [...(found.da!.data as Float32Array)], db: [...(found.db!.data as Float32Array)] };
@@ -496,7 +503,7 @@ describe("the walk back through a graph", () => {
     const graph = new GraphBuilder("walk");
     const a = graph.input("a", "FP32", []);
     graph.output(gradients(graph, a, [a])[0]!, "da");
-    const loaded = await LoadedGraph.load(graph.build());
+    const loaded = await LoadedGraph.load(lowered(graph));
     const found = await loaded.run({ a: { shape: [], data: Float32Array.of(5) } });
     expect([...(found.da!.data as Float32Array)]).toEqual([1]);
   });

@@ -56,7 +56,10 @@ export type ApplyLayer = (context: LayerContext, inputs: readonly LayerValue[]) 
 /** Reads a layer's config. @throws {InvalidModelError} {UnknownComponentError} */
 export type LayerDefinition = (config: ConfigReader) => ApplyLayer;
 
+/** Keras's [N, H, W, C] as [N, C, H, W] in memory. */
 export const CHANNELS_FIRST_2D = [0, 3, 1, 2] as const;
+/** Keras's [N, H, W, C] as [C, N, H, W] in memory. */
+export const CHANNELS_BEFORE_BATCH_2D = [3, 0, 1, 2] as const;
 
 /** The shape as Keras states it. */
 export function kerasShape(v: LayerValue): Dim[] {

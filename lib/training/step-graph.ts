@@ -13,6 +13,7 @@ import { classesOf, type Loss } from "../nn/losses/loss.ts";
 import { buildNetwork, type Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { OPSET } from "../onnx/graph.ts";
+import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
@@ -104,6 +105,7 @@ export function compileTrainingStep(
     });
     graph.output(graph.op("Concat", updated, { axis: 0 }), "statistics_next");
   }
+  lowerColumnConv(graph);
   return { bytes: serialise(graph), randomInputs: step.randomInputs };
 }
 

@@ -3,6 +3,7 @@
 import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import type { GraphBuilder } from "../../lib/onnx/builder.ts";
 import { type Graph, OPSET } from "../../lib/onnx/graph.ts";
+import { lowerColumnConv } from "../../lib/onnx/passes/lower-column-conv.ts";
 import { writeModel } from "../../lib/onnx/proto.ts";
 import { RandomStream } from "../../lib/random/stream.ts";
 import { fromOrt, toOrt } from "../../lib/runtime/ort-tensor.ts";
@@ -50,12 +51,18 @@ export class LoadedGraph {
   }
 }
 
+/** The graph in ONNX's own operators. */
+export function lowered(graph: GraphBuilder): Graph {
+  lowerColumnConv(graph);
+  return graph.build();
+}
+
 /** Builds, runs once and frees. */
 export async function runOnce(
   graph: GraphBuilder,
   feeds: Readonly<Record<string, Fed>>,
 ): Promise<Record<string, Given>> {
-  const loaded = await LoadedGraph.load(graph.build());
+  const loaded = await LoadedGraph.load(lowered(graph));
   try {
     return await loaded.run(feeds);
   } finally {

@@ -1,13 +1,13 @@
 /**
  * Gradients of two-dimensional convolution, X [N, C, H, W], W [F, C, KH, KW].
  *
- * Weights: the padded input, channels first ([C, N, H, W]), is cut into one shifted view per kernel position;
- * stacked they are the im2col matrix [KH·KW·C, N·OH·OW], and one matrix product with the output gradient gives
- * dW. Several times faster here than writing the same sum as a convolution with a large kernel.
- * Input: a transposed convolution with the same weights.
+ * Weights: one product of the output gradient with the im2col matrix; several times faster here than writing the same
+ * sum as a convolution with a large kernel. Input: a transposed convolution with the same weights.
  */
 
 import type { Value } from "../../onnx/builder.ts";
+import { imageToColumns } from "../../onnx/im2col.ts";
+import { windowOf } from "../../onnx/operators/window.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 const conv: GradientRule = (c) => {
@@ -43,36 +43,41 @@ function inputGradient(c: GradientContext, x: Value, weight: Value, g: Value): V
   });
 }
 
+/** dW from X with its channels before the batch. */
 function weightGradient(c: GradientContext, x: Value, weight: Value, g: Value): Value {
-  const [filters, depth, kh, kw] = c.known(weight.shape) as [number, number, number, number];
-  const [batch, , oh, ow] = c.known(g.shape) as [number, number, number, number];
-  const [sh, sw] = (c.view.ints("strides") ?? [1, 1]) as [number, number];
-  const [dh, dw] = (c.view.ints("dilations") ?? [1, 1]) as [number, number];
-  const pads = c.view.ints("pads") ?? [0, 0, 0, 0];
-  const padded = pads.some((pad) => pad !== 0)
-    ? c.op("Pad", [x, c.graph.ints([0, 0, pads[0]!, pads[1]!, 0, 0, pads[2]!, pads[3]!]), c.scalar(0)])
-    : x;
+  const batch = c.known(g.shape)[0]!;
   const channelsFirst =
-    depth === 1
-      ? c.reshape(padded, [1, batch, padded.shape[2]!, padded.shape[3]!])
-      : c.op("Transpose", [padded], { perm: [1, 0, 2, 3] });
-  const axes = c.graph.ints([2, 3]);
-  const steps = sh === 1 && sw === 1 ? undefined : c.graph.ints([sh, sw]);
-  const views: Value[] = [];
-  for (let i = 0; i < kh; i++)
-    for (let j = 0; j < kw; j++) {
-      const starts = c.graph.ints([i * dh, j * dw]);
-      const ends = c.graph.ints([i * dh + (oh - 1) * sh + 1, j * dw + (ow - 1) * sw + 1]);
-      views.push(c.op("Slice", [channelsFirst, starts, ends, axes, steps]));
-    }
-  const columns = c.reshape(views.length === 1 ? views[0]! : c.op("Concat", views, { axis: 0 }), [
-    kh * kw * depth,
-    batch * oh * ow,
-  ]);
-  const gradientRows = c.reshape(c.op("Transpose", [g], { perm: [1, 0, 2, 3] }), [filters, batch * oh * ow]);
-  const flat = c.op("Gemm", [gradientRows, columns], { transB: 1 });
-  const stacked = c.reshape(flat, [filters, kh, kw, depth]);
-  return c.op("Transpose", [stacked], { perm: [0, 3, 1, 2] });
+    weight.shape[1] === 1
+      ? c.reshape(x, [1, batch, x.shape[2]!, x.shape[3]!])
+      : c.op("Transpose", [x], { perm: [1, 0, 2, 3] });
+  const out = c.known(g.shape).slice(2);
+  const columns = imageToColumns(
+    c.graph,
+    channelsFirst,
+    windowOf(c.view, c.known(weight.shape).slice(2)),
+    out,
+  );
+  return fromColumns(c, c.op("Transpose", [g], { perm: [1, 0, 2, 3] }), columns, weight);
 }
 
-export const convolution: Record<string, GradientRule> = { Conv: conv };
+/** dW = G · columnsᵀ, with G [F, N, OH, OW]. */
+function fromColumns(c: GradientContext, g: Value, columns: Value, weight: Value): Value {
+  const rows = c.reshape(g, [g.shape[0]!, columns.shape[1]!]);
+  return c.reshape(c.op("Gemm", [rows, columns], { transB: 1 }), weight.shape);
+}
+
+/** Convolution with the channels before the batch; its second output is the im2col matrix. */
+const columnConv: GradientRule = (c) => {
+  const [x, weight, g] = [c.input(0), c.input(1), c.gradient()];
+  if (c.hasGradient(1)) return c.view.fail("its im2col matrix is not differentiated");
+  const swap = (value: Value) => c.op("Transpose", [value], { perm: [1, 0, 2, 3] });
+  const columns = c.graph.extraOutput(c.node, 1);
+  const rows = c.reshape(g, [g.shape[0]!, columns.shape[1]!]);
+  return [
+    c.wants(0) ? swap(inputGradient(c, x, weight, swap(g))) : undefined,
+    c.wants(1) ? fromColumns(c, g, columns, weight) : undefined,
+    c.wants(2) ? c.op("ReduceSum", [rows, c.graph.ints([1])], { keepdims: 0 }) : undefined,
+  ];
+};
+
+export const convolution: Record<string, GradientRule> = { Conv: conv, ColumnConv: columnConv };

@@ -1,7 +1,7 @@
 /** MaxPooling2D. */
 
 import { InvalidModelError } from "../../errors.ts";
-import { CHANNELS_FIRST_2D, inOrder, type LayerDefinition } from "../layer.ts";
+import { CHANNELS_FIRST_2D, inOrder, type LayerDefinition, type LayerValue } from "../layer.ts";
 import { paddingOf } from "./padding.ts";
 
 export const maxPooling2d: LayerDefinition = (config) => {
@@ -17,7 +17,12 @@ export const maxPooling2d: LayerDefinition = (config) => {
         "input",
         `needs [batch, height, width, channels], received rank ${x!.value.shape.length}`,
       );
-    const order = channelsFirst ? undefined : CHANNELS_FIRST_2D;
+    // Whichever comes first of batch and channels: a window only moves along height and width.
+    const order = spatialAxesLast(x!, channelsFirst)
+      ? x!.order
+      : channelsFirst
+        ? undefined
+        : CHANNELS_FIRST_2D;
     const input = inOrder(c.graph, x!, order);
     const spatial = input.shape.slice(2) as number[];
     const value = c.graph.op("MaxPool", [input], {
@@ -28,3 +33,9 @@ export const maxPooling2d: LayerDefinition = (config) => {
     return order ? { value, order } : { value };
   };
 };
+
+/** Whether height and width already lie last in memory. */
+function spatialAxesLast({ order }: LayerValue, channelsFirst: boolean): boolean {
+  const last = order?.slice(2).join() ?? "2,3";
+  return last === (channelsFirst ? "2,3" : "1,2");
+}

@@ -43,6 +43,21 @@ const conv: ShapeRule = (n) => {
   return [{ datatype: x.datatype, shape: [x.shape[0]!, filters!, ...spatial] }];
 };
 
+/** Moiety's own (see passes/lower-column-conv.ts): channels before the batch, and the im2col matrix as well. */
+const columnConv: ShapeRule = (n) => {
+  const [x, weight] = [n.input(0), n.input(1)];
+  const [filters, depth, ...kernel] = weight.shape as number[];
+  if (x.shape.length !== 4 || x.shape[0] !== depth)
+    n.fail(`input ${describe(x.shape)} does not fit weights ${describe(weight.shape)}`);
+  const spatial = slide(n, x.shape.slice(2), windowOf(n, kernel), false) as number[];
+  const batch = x.shape[1] as number;
+  const size = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1);
+  return [
+    { datatype: x.datatype, shape: [filters!, batch, ...spatial] },
+    { datatype: x.datatype, shape: [depth! * size(kernel), batch * size(spatial)] },
+  ];
+};
+
 const convTranspose: ShapeRule = (n) => {
   const [x, weight] = [n.input(0), n.input(1)];
   const [depth, filters, ...kernel] = weight.shape as number[];
@@ -80,6 +95,7 @@ const maxUnpool: ShapeRule = (n) => [{ datatype: n.input(0).datatype, shape: n.c
 
 export const window: Record<string, ShapeRule> = {
   Conv: conv,
+  ColumnConv: columnConv,
   ConvTranspose: convTranspose,
   MaxPool: pool,
   AveragePool: pool,

@@ -1,7 +1,7 @@
 /**
  * Stops computing what no output depends on. A pooling with floored sizes ignores the last row of an odd input; the
  * convolution before it then need not compute that row, nor read the pixels only that row needs, and so on back to
- * the image. How far along its spatial axes each value [N, C, H, W] is really read is found from the outputs back;
+ * the image. How far along its spatial axes each value [·, ·, H, W] is really read is found from the outputs back;
  * values that do not shrink by themselves (images, reshaped inputs) are cut. Results and gradients stay the same; of
  * the two convolutions with 2x2 poolings that MNIST is usually met with, a sixth of the arithmetic goes.
  */
@@ -30,7 +30,7 @@ export function trimBorders(graph: GraphBuilder, keep: ReadonlySet<string>): voi
     return !!extent && !!size && (extent[0] < size[0] || extent[1] < size[1]);
   };
   // A cut costs a copy: worth it where a convolution gets smaller.
-  if (!graph.nodes.some((node) => node.op === "Conv" && shrinks(node.outputs[0]!))) return;
+  if (!graph.nodes.some((node) => isConvolution(node) && shrinks(node.outputs[0]!))) return;
 
   const cuts = new Map<string, string>();
   for (const node of graph.nodes.splice(0)) {
@@ -75,11 +75,16 @@ function extentsRead(graph: GraphBuilder, keep: ReadonlySet<string>): Map<string
   return read;
 }
 
+function isConvolution(node: Node): boolean {
+  return node.op === "Conv" || node.op === "ColumnConv";
+}
+
 /** A node whose output's extent follows from its inputs' and can be made smaller. */
 function isSpatial(graph: GraphBuilder, node: Node): boolean {
   const size = sizeOf(graph, node.outputs[0]!);
-  if (!size || node.outputs.length > 1) return false;
-  if (node.op === "Conv") return true;
+  if (!size) return false;
+  if (isConvolution(node)) return true;
+  if (node.outputs.length > 1) return false;
   if (node.op === "MaxPool" || node.op === "AveragePool")
     return (
       ((node.attributes.pads as number[] | undefined) ?? []).every((pad) => pad === 0) &&
@@ -100,14 +105,16 @@ function windowNeeds(
 ): { need: Extent; attributes: Node["attributes"] } | undefined {
   if (POINTWISE.has(node.op)) return undefined;
   const view = new NodeView(node, graph.inputsOf(node), graph.initializers);
-  const kernel = node.op === "Conv" ? (view.input(1).shape.slice(2) as number[]) : view.ints("kernel_shape")!;
+  const kernel = isConvolution(node)
+    ? (view.input(1).shape.slice(2) as number[])
+    : view.ints("kernel_shape")!;
   const { strides, dilations, pads } = windowOf(view, kernel);
   const size = sizeOf(graph, node.inputs[0]!)!;
   const last = [0, 1].map(
     (i) => (out[i]! - 1) * strides[i]! + dilations[i]! * (kernel[i]! - 1) + 1 - pads[i]!,
   );
   const need = [0, 1].map((i) => Math.min(size[i]!, Math.max(1, last[i]!))) as [number, number];
-  if (node.op !== "Conv") return { need, attributes: node.attributes };
+  if (!isConvolution(node)) return { need, attributes: node.attributes };
   const after = [0, 1].map((i) => Math.min(pads[i + 2]!, Math.max(0, last[i]! - size[i]!)));
   return { need, attributes: { ...node.attributes, pads: [pads[0]!, pads[1]!, ...after] } };
 }

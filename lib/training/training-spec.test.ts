@@ -1,0 +1,244 @@
+/** What a training request may say; every refusal names the field, what came and what was expected. */
+
+import cnn from "../../examples/mnist/cnn.json" with { type: "json" };
+import { MoietyError } from "../errors.ts";
+import { parseTrainingSpec } from "./training-spec.ts";
+
+const MINIMAL = { model: "m", architecture: cnn, data: { dataset: "mnist" } };
+
+const given = (changes: Record<string, unknown>) => ({ ...MINIMAL, ...changes });
+const withData = (changes: Record<string, unknown>) => given({ data: { dataset: "mnist", ...changes } });
+
+const network = (...layers: [string, Record<string, unknown>][]) => ({
+  class_name: "Sequential",
+  config: {
+    name: "net",
+    layers: [
+      { class_name: "InputLayer", config: { batch_shape: [null, 4, 4, 1] } },
+      ...layers.map(([class_name, config]) => ({ class_name, config })),
+    ],
+  },
+});
+
+function refusal(request: unknown): MoietyError {
+  try {
+    parseTrainingSpec(request);
+  } catch (error) {
+    if (error instanceof MoietyError) return error;
+    throw error;
+  }
+  throw new Error("The request was accepted");
+}
+
+describe("a training request", () => {
+  test("needs a model, an architecture and a data set; the rest has defaults", () => {
+    expect(parseTrainingSpec(MINIMAL)).toEqual({
+      model: "m",
+      architecture: cnn,
+      data: { dataset: "mnist", validationSplit: 0 },
+      loss: "sparse_categorical_crossentropy",
+      optimizer: "Adam",
+      epochs: 1,
+      batchSize: 32,
+      seed: 0,
+      promote: true,
+    });
+  });
+
+  test("keeps all that it says", () => {
+    const full = {
+      model: "digits.v2_x-1",
+      architecture: cnn,
+      data: { dataset: "fashion-mnist", trainLimit: 100, testLimit: 50, validationSplit: 0.25 },
+      loss: "mse",
+      optimizer: { class_name: "SGD", config: { learning_rate: 0.5 } },
+      epochs: 7,
+      batchSize: 1,
+      seed: 4294967295,
+      promote: false,
+    };
+    expect(parseTrainingSpec(full)).toEqual(full);
+  });
+
+  test("may hold its architecture as the text that model.to_json() gives", () => {
+    expect(parseTrainingSpec(given({ architecture: JSON.stringify(cnn) })).architecture).toEqual(cnn);
+  });
+
+  const tooLong = "m".repeat(65);
+  const name = "1 to 64 letters";
+  test.each<[string, unknown, { field: string; received: string; expected: string }]>([
+    ["that is nothing", undefined, { field: "training request", received: "nothing", expected: "an object" }],
+    ["that is null", null, { field: "training request", received: "null", expected: "an object" }],
+    ["that is a list", [1], { field: "training request", received: "[1]", expected: "an object" }],
+    ["that is a text", "mnist", { field: "training request", received: '"mnist"', expected: "an object" }],
+    [
+      "with a misspelt field",
+      given({ epoch: 3 }),
+      { field: "training request.epoch", received: "3", expected: "no such field; known: model" },
+    ],
+    ["without a model", given({ model: undefined }), { field: "model", received: "nothing", expected: name }],
+    ["with an empty model", given({ model: "" }), { field: "model", received: '""', expected: name }],
+    [
+      "with a path as model",
+      given({ model: "../m" }),
+      { field: "model", received: '"../m"', expected: name },
+    ],
+    ["with a long model", given({ model: tooLong }), { field: "model", received: tooLong, expected: name }],
+    ["with a number as model", given({ model: 5 }), { field: "model", received: "5", expected: name }],
+    [
+      "without data",
+      given({ data: undefined }),
+      { field: "data", received: "nothing", expected: "an object" },
+    ],
+    [
+      "with data as text",
+      given({ data: "mnist" }),
+      { field: "data", received: "mnist", expected: "an object" },
+    ],
+    [
+      "with a misspelt field of data",
+      withData({ limit: 3 }),
+      { field: "data.limit", received: "3", expected: "known: dataset, trainLimit, testLimit" },
+    ],
+    [
+      "without a data set",
+      given({ data: {} }),
+      { field: "data.dataset", received: "nothing", expected: "a data set name" },
+    ],
+    [
+      "with a negative limit",
+      withData({ trainLimit: -1 }),
+      { field: "data.trainLimit", received: "-1", expected: "an integer from 1" },
+    ],
+    [
+      "with half an example",
+      withData({ testLimit: 1.5 }),
+      { field: "data.testLimit", received: "1.5", expected: "an integer from 1" },
+    ],
+    [
+      "with a limit of null",
+      withData({ testLimit: null }),
+      { field: "data.testLimit", received: "null", expected: "an integer from 1" },
+    ],
+    [
+      "that validates on everything",
+      withData({ validationSplit: 1 }),
+      { field: "data.validationSplit", received: "1", expected: "a number from 0 to below 1" },
+    ],
+    [
+      "with a split of NaN",
+      withData({ validationSplit: Number.NaN }),
+      { field: "data.validationSplit", received: "NaN", expected: "a number from 0 to below 1" },
+    ],
+    ["of no epochs", given({ epochs: 0 }), { field: "epochs", received: "0", expected: "from 1 to 100000" }],
+    [
+      "of endless epochs",
+      given({ epochs: Number.POSITIVE_INFINITY }),
+      { field: "epochs", received: "Infinity", expected: "from 1 to 100000" },
+    ],
+    [
+      "with epochs as a big integer",
+      given({ epochs: 5n }),
+      { field: "epochs", received: "5", expected: "an integer" },
+    ],
+    [
+      "with epochs as text",
+      given({ epochs: "5" }),
+      { field: "epochs", received: '"5"', expected: "an integer" },
+    ],
+    [
+      "with empty batches",
+      given({ batchSize: 0 }),
+      { field: "batchSize", received: "0", expected: "from 1 to 65536" },
+    ],
+    ["with a negative seed", given({ seed: -1 }), { field: "seed", received: "-1", expected: "from 0" }],
+    [
+      "with a wrong promote",
+      given({ promote: "no" }),
+      { field: "promote", received: '"no"', expected: "true or false" },
+    ],
+    [
+      "with a number as loss",
+      given({ loss: 1 }),
+      { field: "loss", received: "1", expected: "the name of a loss" },
+    ],
+    [
+      "with an architecture that is no JSON",
+      given({ architecture: "{" }),
+      { field: "architecture", received: "a string that is not JSON", expected: "Keras JSON" },
+    ],
+  ])("%s is refused by field, with what came and what was expected", (_, request, fault) => {
+    const error = refusal(request);
+    expect(error).toMatchObject({ type: "INVALID_INPUT", code: 400, data: { field: fault.field } });
+    expect(error.data.received).toContain(fault.received);
+    expect(error.data.expected).toContain(fault.expected);
+    for (const fact of Object.values(error.data)) expect(error.message).toContain(fact);
+  });
+
+  test.each<[string, unknown, string, string[]]>([
+    [
+      "layer",
+      given({ architecture: network(["Conv2d", { filters: 1, kernel_size: 3 }]) }),
+      "UNKNOWN_LAYER",
+      ["Conv2d", "did you mean 'Conv2D'"],
+    ],
+    [
+      "activation",
+      given({ architecture: network(["Flatten", {}], ["Dense", { units: 2, activation: "softmx" }]) }),
+      "UNKNOWN_COMPONENT",
+      ["activation 'softmx'", "did you mean 'softmax'"],
+    ],
+    [
+      "loss",
+      given({ loss: "sparse_categorical_crossentropie" }),
+      "UNKNOWN_COMPONENT",
+      ["loss", "did you mean 'sparse_categorical_crossentropy'"],
+    ],
+    [
+      "loss that is a method of objects",
+      given({ loss: "toString" }),
+      "UNKNOWN_COMPONENT",
+      ["loss 'toString'"],
+    ],
+    ["optimizer", given({ optimizer: "Adan" }), "UNKNOWN_COMPONENT", ["'Adan'", "did you mean 'Adam'"]],
+    [
+      "optimizer with options",
+      given({ optimizer: { class_name: "Sgdd", config: {} } }),
+      "UNKNOWN_COMPONENT",
+      ["Sgdd", "did you mean 'SGD'"],
+    ],
+  ])("with an unknown %s is told the nearest known one", (_, request, type, words) => {
+    const error = refusal(request);
+    expect(error).toMatchObject({ type, code: 400 });
+    for (const word of words) expect(error.message).toContain(word);
+  });
+
+  test.each<[string, unknown, string]>([
+    ["nothing", undefined, "architecture"],
+    ["null", null, "architecture"],
+    ["a number", 7, "architecture"],
+    ["without layers", { class_name: "Sequential", config: { name: "n", layers: [] } }, "layers"],
+    ["that has no weights to train", network(["Flatten", {}]), "no weights to train"],
+    [
+      "whose output is no vector of classes",
+      network(["Conv2D", { filters: 2, kernel_size: 3 }]),
+      "[batch,2,2,2]",
+    ],
+    [
+      "whose layers do not fit",
+      network(["Flatten", {}], ["Conv2D", { filters: 2, kernel_size: 3 }]),
+      "conv2d",
+    ],
+  ])("with an architecture %s is refused before a job exists", (_, architecture, word) => {
+    const error = refusal(given({ architecture }));
+    expect(error.code).toBe(400);
+    expect(error.message).toContain(word);
+  });
+
+  test("with a learning rate that is no number is refused", () => {
+    const error = refusal(given({ optimizer: { class_name: "SGD", config: { learning_rate: "fast" } } }));
+    expect(error.code).toBe(400);
+    expect(error.message).toContain("learning_rate");
+    expect(error.message).toContain("fast");
+  });
+});
