@@ -75,6 +75,7 @@ export type Job = {
   attempts: number;
   cancelRequested: boolean;
   progress?: TrainingProgress;
+  /** The last 1000 epochs; the checkpoint has them all. */
   history: EpochRecord[];
   /** Set once training is done: a later attempt goes on from here. */
   trained?: { checkpoint: ArtifactRef; dataset: Lineage["dataset"]; trainSeconds: number };

@@ -8,7 +8,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { errorMessage, errorType } from "../errors.ts";
 import type { ActionName, ActionParams, ActionResult, Call } from "../protocol/actions.ts";
 import type { Emit } from "../protocol/events.ts";
-import type { Job, JobStage } from "../protocol/jobs.ts";
+import type { EpochRecord, Job, JobStage, TrainingProgress } from "../protocol/jobs.ts";
 import type { Evaluation, ModelVersion } from "../protocol/models.ts";
 import { runTask } from "../runtime/task.ts";
 import type { JobStore } from "../store/job-store.ts";
@@ -29,6 +29,8 @@ export type PipelineOptions = {
 
 const TASK = new URL("./training-task.ts", import.meta.url);
 const RECORD_INTERVAL_MS = 1000;
+/** Records are small; the checkpoint has the whole history. */
+const MAX_HISTORY = 1000;
 const STAGE_TIMEOUT_MS = 30 * 60_000;
 /** A service that restarts is back within this many tries. */
 const CALL_ATTEMPTS = 6;
@@ -108,18 +110,22 @@ async function train(
   const { jobs, owner, emit } = options;
   const { id } = job;
   const lost = new AbortController();
+  let history: EpochRecord[] = [];
+  let progress: TrainingProgress | undefined;
   let recordedAt = 0;
-  let writing = Promise.resolve();
-  /** Writes one after another; a lease that is lost, or a wish to cancel, stops the thread. */
-  const record = (change: (current: Job) => Job) => {
-    writing = writing
-      .then(() => jobs.update(id, owner, change))
-      .then((current) => {
-        if (current.cancelRequested) lost.abort();
-      })
-      .catch((error: unknown) => {
-        if (errorType(error) === "JOB_STATE") lost.abort();
-      });
+  let writing: Promise<void> | undefined;
+  /** Writes the latest of everything; a lease that is lost, or a wish to cancel, stops the thread. */
+  const record = async () => {
+    try {
+      const current = await jobs.update(id, owner, (job) => ({
+        ...job,
+        history,
+        ...(progress && { progress }),
+      }));
+      if (current.cancelRequested) lost.abort();
+    } catch (error) {
+      if (errorType(error) === "JOB_STATE") lost.abort();
+    }
   };
 
   const task: TrainingTask = {
@@ -133,23 +139,25 @@ async function train(
     signal: AbortSignal.any([signal, lost.signal]),
     onNote(note) {
       if (note.kind === "epoch") {
+        history = [...history, note.epoch].slice(-MAX_HISTORY);
         emit("training.epochCompleted", { id, epoch: note.epoch });
-        record((current) => ({
-          ...current,
-          history: [...current.history.filter((e) => e.epoch < note.epoch.epoch), note.epoch],
-        }));
-        return;
+      } else {
+        progress = note.progress;
+        emit("training.progressed", { id, progress });
       }
-      emit("training.progressed", { id, progress: note.progress });
+      // One write at a time, however fast the notes come and however slow the store is.
       const now = performance.now();
-      if (now - recordedAt < RECORD_INTERVAL_MS) return;
+      if (writing || now - recordedAt < RECORD_INTERVAL_MS) return;
       recordedAt = now;
-      record((current) => ({ ...current, progress: note.progress }));
+      writing = record().finally(() => {
+        writing = undefined;
+      });
     },
   });
   await writing;
-  const { checkpoint, dataset, trainSeconds, history } = result;
+  const { checkpoint, dataset, trainSeconds } = result;
   const trained = { checkpoint, dataset, trainSeconds };
+  history = result.history.slice(-MAX_HISTORY);
   await jobs.update(id, owner, (current) => ({ ...current, history, trained }));
   return trained;
 }

@@ -34,7 +34,7 @@ export type RunOptions = {
 };
 
 export type RunListener = {
-  /** At most ten times a second, and at the end of each epoch. */
+  /** At most ten times a second within an epoch, and at the end of epochs that are not shorter than that. */
   progress?: (progress: TrainingProgress) => void;
   epochCompleted?: (epoch: EpochRecord) => void;
   /** Asked before every step; true stops the run with `CancelledError`. */
@@ -71,6 +71,7 @@ export class TrainingRun {
   private current: StateBuffers;
   private spare: StateBuffers;
   private step = 0;
+  private lastEpochReport = Number.NEGATIVE_INFINITY;
 
   /** @throws {InvalidInputError} when the data does not fit the network */
   constructor(options: RunOptions, examples: Examples) {
@@ -197,8 +198,11 @@ export class TrainingRun {
       correct += result.correct;
       seen += batch.length;
       const now = performance.now();
-      if (now - lastReport >= PROGRESS_INTERVAL_MS || step === this.stepsPerEpoch) {
+      const ends = step === this.stepsPerEpoch;
+      const due = now - (ends ? this.lastEpochReport : lastReport) >= PROGRESS_INTERVAL_MS;
+      if (due || (ends && epoch === epochs)) {
         lastReport = now;
+        if (ends) this.lastEpochReport = now;
         const total = this.trainRows.length * epochs;
         const done = this.trainRows.length * (epoch - 1) + seen;
         listener.progress?.({
@@ -254,7 +258,10 @@ export class TrainingRun {
         intraOpNumThreads: threads,
         logSeverityLevel: 3,
         // Vanishing moments turn denormal, which costs a hundred times the time of normal numbers.
-        extra: { session: { set_denormal_as_zero: "1" } },
+        extra: {
+          session: { set_denormal_as_zero: "1" },
+          optimization: { disable_specified_optimizers: "NchwcTransformer" },
+        },
       }),
     );
     return {

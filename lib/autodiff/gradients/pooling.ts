@@ -58,40 +58,39 @@ function tournament(c: GradientContext, [n, channels, height, width]: number[]):
   const cut =
     height === even ? c.input(0) : c.op("Slice", [c.input(0), g.ints([0]), g.ints([even]), g.ints([2])]);
 
-  // [planes·even, width] · P: left elements of each pair in the first half, right ones in the second.
-  const apart = c.op("Gemm", [c.reshape(cut, [planes * even, width!]), permutation(c, width!, columns)]);
-  const [left, right] = halves(c, apart, columns);
+  // Left and right elements of each pair, each by a product with the columns that pick them.
+  const pixels = c.reshape(cut, [planes * even, width!]);
+  const [pickLeft, pickRight] = [picks(c, width!, columns, 0), picks(c, width!, columns, 1)];
+  const [left, right] = [c.op("Gemm", [pixels, pickLeft]), c.op("Gemm", [pixels, pickRight])];
   const best = c.reshape(c.op("Max", [left, right]), [planes * rows, 2 * columns]);
-  const [top, bottom] = halves(c, best, columns);
+  const [top, bottom] = c.graph.ops("Split", [best, g.ints([columns, columns])], 2, { axis: 1 }) as [
+    Value,
+    Value,
+  ];
 
   const gradient = c.reshape(c.gradient(), [planes * rows, columns]);
-  const byRow = c.reshape(route(c, top, bottom, gradient), [planes * even, columns]);
-  const byElement = route(c, left, right, byRow);
-  const together = c.op("Gemm", [byElement, permutation(c, width!, columns)], { transB: 1 });
+  const [toTop, toBottom] = route(c, top, bottom, gradient);
+  const byRow = c.reshape(c.op("Concat", [toTop, toBottom], { axis: 1 }), [planes * even, columns]);
+  const [toLeft, toRight] = route(c, left, right, byRow);
+  const spread = c.op("Gemm", [toLeft, pickLeft], { transB: 1 });
+  const together = c.op("Gemm", [toRight, pickRight, spread], { transB: 1 });
   const whole = c.reshape(together, [n!, channels!, even, width!]);
   return height === even
     ? whole
     : c.op("Pad", [whole, g.ints([0, 0, 0, 0, 0, 0, height! - even, 0]), c.scalar(0)]);
 }
 
-/** The gradient of max(a, b) [rows, k] for both, side by side: [rows, 2k]. Equal values: a wins. */
-function route(c: GradientContext, a: Value, b: Value, gradient: Value): Value {
+/** The gradient of max(a, b) for a and for b. Equal values: a wins. */
+function route(c: GradientContext, a: Value, b: Value, gradient: Value): [Value, Value] {
   const toA = c.where(c.op("GreaterOrEqual", [a, b]), gradient);
-  return c.op("Concat", [toA, c.sub(gradient, toA)], { axis: 1 });
+  return [toA, c.sub(gradient, toA)];
 }
 
-function halves(c: GradientContext, value: Value, size: number): [Value, Value] {
-  return c.graph.ops("Split", [value, c.graph.ints([size, size])], 2, { axis: 1 }) as [Value, Value];
-}
-
-/** [width, 2·columns]: column j of the product is element 2j, column columns + j element 2j + 1. */
-function permutation(c: GradientContext, width: number, columns: number): Value {
-  const data = new Float32Array(width * 2 * columns);
-  for (let j = 0; j < columns; j++) {
-    data[2 * j * 2 * columns + j] = 1;
-    data[(2 * j + 1) * 2 * columns + columns + j] = 1;
-  }
-  return c.graph.constant(`pairs_${width}`, { datatype: "FP32", shape: [width, 2 * columns], data });
+/** [width, columns]: the product with it has elements 2j + offset. */
+function picks(c: GradientContext, width: number, columns: number, offset: 0 | 1): Value {
+  const data = new Float32Array(width * columns);
+  for (let j = 0; j < columns; j++) data[(2 * j + offset) * columns + j] = 1;
+  return c.graph.constant(`picks_${width}_${offset}`, { datatype: "FP32", shape: [width, columns], data });
 }
 
 export const pooling: Record<string, GradientRule> = { MaxPool: maxPool };

@@ -1,6 +1,7 @@
 /**
- * Moves a rising activation behind the max-pooling that is its only reader: max(f(a), f(b)) = f(max(a, b)), so
- * the values are the same and f, with its gradient, runs on a quarter of the elements for 2x2 windows.
+ * Moves a rising activation, and then a convolution's bias, behind the max-pooling that is its only reader:
+ * max(f(a), f(b)) = f(max(a, b)) and max(a + c, b + c) = max(a, b) + c, in floating point too. The values are the
+ * same and the arithmetic, with its gradient, runs on a quarter of the elements for 2x2 windows.
  */
 
 import type { GraphBuilder } from "../builder.ts";
@@ -26,5 +27,39 @@ export function poolBeforeActivation(graph: GraphBuilder, keep: ReadonlySet<stri
     activation.inputs = [pooled.name];
     nodes.splice(nodes.indexOf(activation), 1);
     nodes.splice(nodes.indexOf(pool) + 1, 0, activation);
+  }
+  biasAfterPool(graph, readers, keep);
+}
+
+function biasAfterPool(
+  graph: GraphBuilder,
+  readers: ReadonlyMap<string, number>,
+  keep: ReadonlySet<string>,
+): void {
+  const makers = new Map(graph.nodes.map((node) => [node.outputs[0]!, node]));
+  for (const pool of graph.nodes.splice(0)) {
+    const conv = pool.op === "MaxPool" && pool.outputs.length === 1 ? makers.get(pool.inputs[0]!) : undefined;
+    const axis = conv?.op === "Conv" ? 1 : conv?.op === "ColumnConv" ? 0 : undefined;
+    const bias = conv?.inputs[2];
+    const moves =
+      axis !== undefined && bias && readers.get(pool.inputs[0]!) === 1 && !keep.has(pool.inputs[0]!);
+    if (!moves) {
+      graph.append(pool);
+      continue;
+    }
+    conv.inputs = conv.inputs.slice(0, 2);
+    const [pooled] = pool.outputs as [string];
+    const raw = graph.alias(graph.valueOf(pooled), `${pooled}_raw`);
+    graph.append({ ...pool, outputs: [raw.name] });
+    const shape = [1, 1, 1, 1].with(axis, -1);
+    const addend = graph.op("Reshape", [graph.valueOf(bias), graph.ints(shape)]);
+    graph.append({
+      name: `Add:${pooled}`,
+      op: "Add",
+      domain: "",
+      inputs: [raw.name, addend.name],
+      outputs: [pooled],
+      attributes: {},
+    });
   }
 }
