@@ -1,7 +1,8 @@
 /** docs/reference.md against the code: every variable, error, metric and action, and no other. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
+import { LAYERS } from "../lib/nn/layers/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
 
 const source = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
@@ -88,5 +89,20 @@ describe("the reference", () => {
     );
     expect(declared.length).toBeGreaterThan(10);
     expect(names("Actions")).toEqual(declared);
+  });
+
+  test("lists every HTTP route, and no other", () => {
+    const found = readdirSync(new URL("../services/gateway", import.meta.url))
+      .filter((file) => file.endsWith("-routes.ts"))
+      .flatMap((file) => [
+        ...source(`../services/gateway/${file}`).matchAll(/method: "(\w+)",\s*path: "([^"]+)"/g),
+      ])
+      .map(([, method, path]) => `${method} ${path}`);
+    expect(found.length).toBeGreaterThan(20);
+    expect(names("HTTP").sort()).toEqual(found.sort());
+  });
+
+  test("names every layer", () => {
+    for (const layer of Object.keys(LAYERS)) expect(REFERENCE).toContain(`\`${layer}\``);
   });
 });

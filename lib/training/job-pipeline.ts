@@ -9,6 +9,7 @@ import { errorMessage, errorType } from "../errors.ts";
 import type { ActionName, ActionParams, ActionResult, Call } from "../protocol/actions.ts";
 import type { Emit } from "../protocol/events.ts";
 import type { EpochRecord, Job, JobStage, TrainingProgress } from "../protocol/jobs.ts";
+import type { MetricSink } from "../protocol/metrics.ts";
 import type { Evaluation, ModelVersion } from "../protocol/models.ts";
 import { runTask } from "../runtime/task.ts";
 import type { JobStore } from "../store/job-store.ts";
@@ -25,6 +26,7 @@ export type PipelineOptions = {
   datasetsDirectory: string | undefined;
   threads: number;
   codeVersion: string;
+  metrics: MetricSink;
 };
 
 const TASK = new URL("./training-task.ts", import.meta.url);
@@ -141,6 +143,7 @@ async function train(
       if (note.kind === "epoch") {
         history = [...history, note.epoch].slice(-MAX_HISTORY);
         emit("training.epochCompleted", { id, epoch: note.epoch });
+        options.metrics.increment("moiety.training.examples", {}, note.examples);
       } else {
         progress = note.progress;
         emit("training.progressed", { id, progress });

@@ -5,14 +5,12 @@
 
 import { errorMessage, errorType } from "../errors.ts";
 import type { Job } from "../protocol/jobs.ts";
-import type { MetricSink } from "../protocol/metrics.ts";
 import { MAX_ATTEMPTS } from "../store/job-transitions.ts";
 import { jobError, type PipelineOptions, runJob } from "./job-pipeline.ts";
 
 export type RunnerOptions = PipelineOptions & {
   concurrency: number;
   leaseMs: number;
-  metrics: MetricSink;
   log: { info(message: string): void; warn(message: string): void };
 };
 

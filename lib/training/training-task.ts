@@ -24,7 +24,7 @@ export type TrainingTask = {
 
 export type TrainingNote =
   | { kind: "progress"; progress: TrainingProgress }
-  | { kind: "epoch"; epoch: EpochRecord };
+  | { kind: "epoch"; epoch: EpochRecord; examples: number };
 
 export type TrainingResult = {
   checkpoint: ArtifactRef;
@@ -66,7 +66,7 @@ serveTask(
       const history = await run.run({
         cancelled: context.cancelled,
         progress: (progress) => context.note({ kind: "progress", progress }),
-        epochCompleted: (epoch) => context.note({ kind: "epoch", epoch }),
+        epochCompleted: (epoch) => context.note({ kind: "epoch", epoch, examples: run.trainExamples }),
       });
       const trainSeconds = (performance.now() - startedAt) / 1000;
       const counts = { trainExamples: run.trainExamples, validationExamples: run.validationExamples };
