@@ -45,8 +45,8 @@ export class MalformedBodyError extends MoietyError {
 export class PayloadTooLargeError extends MoietyError {
   readonly code = 413;
   readonly type = "PAYLOAD_TOO_LARGE";
-  constructor(receivedBytes: number, limitBytes: number) {
-    super(`Request body of ${receivedBytes} bytes or more exceeds the limit of ${limitBytes} bytes`, {
+  constructor(receivedBytes: number, limitBytes: number, what = "Request body") {
+    super(`${what} of ${receivedBytes} bytes or more exceeds the limit of ${limitBytes} bytes`, {
       receivedBytes,
       limitBytes,
     });
