@@ -5,7 +5,7 @@
 
 import type { ServiceBroker } from "moleculer";
 import type { Config } from "../lib/config.ts";
-import type { Call } from "../lib/protocol/actions.ts";
+import type { Actions, Call } from "../lib/protocol/actions.ts";
 import type { Emit } from "../lib/protocol/events.ts";
 
 declare module "moleculer" {
@@ -30,4 +30,9 @@ export function callOf(broker: ServiceBroker): Call {
 /** `broker.broadcast`, typed by the protocol's table of events: every node hears it. */
 export function broadcastOf(broker: ServiceBroker): Emit {
   return (event, payload) => void broker.broadcast(event, payload);
+}
+
+/** Whether some node offers an action now. A call to one that none offers is a warning in the log. */
+export function isOffered({ registry }: ServiceBroker, action: keyof Actions): boolean {
+  return registry.getActionEndpoints(action)?.hasAvailable() === true;
 }

@@ -1,6 +1,7 @@
 /** Predictions: loads what the registry says should be served, and answers for it from worker threads. */
 
 import type { Context, Service, ServiceSchema } from "moleculer";
+import { UnavailableError } from "../lib/errors.ts";
 import type { ActionParams } from "../lib/protocol/actions.ts";
 import { InferencePool } from "../lib/runtime/worker-pool.ts";
 import { systemClock } from "../lib/serving/clock.ts";
@@ -8,7 +9,7 @@ import { ModelServer } from "../lib/serving/model-server.ts";
 import { PredictionCache } from "../lib/serving/prediction-cache.ts";
 import { RedisCache } from "../lib/serving/redis-cache.ts";
 import { SyncLoop } from "../lib/serving/sync-loop.ts";
-import { broadcastOf, callOf, configOf } from "../mixins/config.ts";
+import { broadcastOf, callOf, configOf, isOffered } from "../mixins/config.ts";
 import { metricsMixin, type WithMetrics } from "../mixins/metrics.ts";
 
 type Inference = Service & WithMetrics & { models: ModelServer; registrySync: SyncLoop };
@@ -83,7 +84,11 @@ export default {
 
     this.models = new ModelServer({
       catalog: {
-        records: () => call("registry.list", {}, { timeout: REGISTRY_TIMEOUT_MS }),
+        records: async () => {
+          if (!isOffered(this.broker, "registry.list"))
+            throw new UnavailableError("The registry", "no node runs it");
+          return call("registry.list", {}, { timeout: REGISTRY_TIMEOUT_MS });
+        },
         version: (model, version) =>
           call("registry.version", { model, version: String(version) }, { timeout: REGISTRY_TIMEOUT_MS }),
       },

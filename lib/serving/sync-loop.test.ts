@@ -51,7 +51,7 @@ describe("the sync loop", () => {
   });
 
   it("tries again soon after a failure and tells of each reason once", async () => {
-    const reasons = ["away", "away", "odd", undefined];
+    const reasons = [undefined, "away", "away", "odd", undefined];
     let runs = 0;
     const {
       loop: own,
@@ -62,9 +62,43 @@ describe("the sync loop", () => {
       if (reason) throw new Error(reason);
     });
     await pass(0);
+    await pass(5000);
     for (let i = 0; i < 3; i++) await pass(250);
-    expect(runs).toBe(4);
+    expect(runs).toBe(5);
     expect(failures).toEqual(["away", "odd"]);
+    own.stop();
+  });
+
+  it("looks for what is still starting more and more slowly, and says nothing of it", async () => {
+    let runs = 0;
+    const {
+      loop: own,
+      failures,
+      pass,
+    } = loop(async () => {
+      if (runs++ < 4) throw new Error("not there yet");
+    });
+    await pass(0);
+    for (const delayMs of [50, 100, 200, 250]) {
+      await pass(delayMs - 1);
+      const before = runs;
+      await pass(1);
+      expect(runs).toBe(before + 1);
+    }
+    expect(runs).toBe(5);
+    await pass(4999);
+    expect(runs).toBe(5);
+    expect(failures).toEqual([]);
+    own.stop();
+  });
+
+  it("tells, once, of what does not come at all", async () => {
+    const { loop: own, failures, pass } = loop(() => Promise.reject(new Error("not there")));
+    await pass(0);
+    for (let elapsedMs = 0; elapsedMs < 2500; elapsedMs += 250) await pass(250);
+    expect(failures).toEqual([]);
+    for (let elapsedMs = 0; elapsedMs < 2500; elapsedMs += 250) await pass(250);
+    expect(failures).toEqual(["not there"]);
     own.stop();
   });
 });

@@ -1,6 +1,9 @@
 /**
  * Calls `sync` when something was heard, when nothing was heard for a while (events can be lost, and a second
  * process may write to the same store), and again soon after a failure. Never two at a time.
+ *
+ * Until the first success failures are expected, because what is read may be starting too: they are repeated more
+ * quickly at first, and told of only when they last.
  */
 
 import { errorMessage } from "../errors.ts";
@@ -9,14 +12,18 @@ import type { Clock, Timer } from "./clock.ts";
 export type SyncLoopOptions = {
   sync: () => Promise<void>;
   clock: Clock;
-  /** Told of a failure that differs from the one before. */
+  /** Told of a failure that differs from the one told before. */
   onFailure: (reason: string) => void;
   /** @default 5000 */
   pollMs?: number;
   /** How long to wait for further news after the first. @default 20 */
   settleMs?: number;
-  /** @default 250 */
+  /** Between tries after a failure. @default 250 */
   retryMs?: number;
+  /** Before the first success: the first delay between tries, doubled up to `retryMs`. @default 50 */
+  firstRetryMs?: number;
+  /** How long the first success may take before failures are told. @default 3000 */
+  patienceMs?: number;
 };
 
 export class SyncLoop {
@@ -27,12 +34,23 @@ export class SyncLoop {
   #heard = false;
   #stopped = false;
   #lastFailure: string | undefined;
+  #startedAt = 0;
+  #succeeded = false;
+  #failures = 0;
 
   constructor(options: SyncLoopOptions) {
-    this.#options = { pollMs: 5000, settleMs: 20, retryMs: 250, ...options };
+    this.#options = {
+      pollMs: 5000,
+      settleMs: 20,
+      retryMs: 250,
+      firstRetryMs: 50,
+      patienceMs: 3000,
+      ...options,
+    };
   }
 
   start(): void {
+    this.#startedAt = this.#options.clock.now();
     this.#within(0);
   }
 
@@ -57,22 +75,33 @@ export class SyncLoop {
   }
 
   async #run(): Promise<void> {
-    const { sync, onFailure, pollMs, settleMs, retryMs } = this.#options;
+    const { sync, pollMs, settleMs } = this.#options;
     this.#timerAt = Number.POSITIVE_INFINITY;
     this.#running = true;
     this.#heard = false;
     let nextMs = pollMs;
     try {
       await sync();
+      this.#succeeded = true;
       this.#lastFailure = undefined;
     } catch (error) {
-      nextMs = retryMs;
-      const reason = errorMessage(error);
-      if (reason !== this.#lastFailure && !this.#stopped) onFailure(reason);
-      this.#lastFailure = reason;
+      nextMs = this.#retryDelayMs();
+      this.#tell(errorMessage(error));
     } finally {
       this.#running = false;
     }
     this.#within(this.#heard ? settleMs : nextMs);
+  }
+
+  #retryDelayMs(): number {
+    const { retryMs, firstRetryMs } = this.#options;
+    return this.#succeeded ? retryMs : Math.min(retryMs, firstRetryMs * 2 ** this.#failures++);
+  }
+
+  #tell(reason: string): void {
+    const { clock, patienceMs, onFailure } = this.#options;
+    if (!this.#succeeded && clock.now() - this.#startedAt < patienceMs) return;
+    if (reason !== this.#lastFailure && !this.#stopped) onFailure(reason);
+    this.#lastFailure = reason;
   }
 }
