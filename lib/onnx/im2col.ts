@@ -13,29 +13,62 @@ export type WindowGeometry = {
   pads: readonly number[];
 };
 
-/** `x` [C, N, H, W] as columns [C·KH·KW, N·OH·OW] for an output of `out` = [OH, OW]; every size known. */
-export function imageToColumns(
-  graph: GraphBuilder,
-  x: Value,
-  window: WindowGeometry,
-  out: readonly number[],
-): Value {
-  const { kernel, strides, dilations, pads } = window;
-  const padded = pads.some((pad) => pad !== 0)
-    ? graph.op("Pad", [x, graph.ints([0, 0, pads[0]!, pads[1]!, 0, 0, pads[2]!, pads[3]!]), graph.scalar(0)])
-    : x;
-  const axes = graph.ints([2, 3]);
-  const steps = strides.every((stride) => stride === 1) ? undefined : graph.ints(strides);
-  const views: Value[] = [];
-  for (let i = 0; i < kernel[0]!; i++)
-    for (let j = 0; j < kernel[1]!; j++) {
-      const starts = [i * dilations[0]!, j * dilations[1]!];
-      const ends = starts.map((start, axis) => start + (out[axis]! - 1) * strides[axis]! + 1);
-      views.push(graph.op("Slice", [padded, graph.ints(starts), graph.ints(ends), axes, steps]));
+/** The views of one image [C, N, H, W], padded; those that several matrices need are cut once. */
+export class ImageViews {
+  private readonly graph: GraphBuilder;
+  private readonly image: Value;
+  private readonly window: WindowGeometry;
+  private readonly cut = new Map<string, Value>();
+
+  constructor(graph: GraphBuilder, image: Value, window: WindowGeometry) {
+    const { pads } = window;
+    this.graph = graph;
+    this.window = window;
+    this.image = pads.some((pad) => pad !== 0)
+      ? graph.op("Pad", [
+          image,
+          graph.ints([0, 0, pads[0]!, pads[1]!, 0, 0, pads[2]!, pads[3]!]),
+          graph.scalar(0),
+        ])
+      : image;
+  }
+
+  /**
+   * Columns [C·KH·KW, N·OH·OW] for an output of `out` = [OH, OW]: every `every`-th place of the window, from the
+   * place `first` on. Every size known.
+   */
+  columns(out: readonly number[], first: readonly number[] = [0, 0], every = 1): Value {
+    const { kernel, strides, dilations } = this.window;
+    const steps = strides.map((stride) => stride * every);
+    const views: Value[] = [];
+    for (let i = 0; i < kernel[0]!; i++)
+      for (let j = 0; j < kernel[1]!; j++) {
+        const starts = [i, j].map((at, axis) => first[axis]! * strides[axis]! + at * dilations[axis]!);
+        views.push(this.view(starts, steps, out));
+      }
+    // Joined along the batch axis: per channel, its views one after another.
+    const stacked = views.length === 1 ? views[0]! : this.graph.op("Concat", views, { axis: 1 });
+    const [channels, batch] = this.image.shape as [number, number];
+    const rows = channels * views.length;
+    return this.graph.op("Reshape", [stacked, this.graph.ints([rows, batch * out[0]! * out[1]!])]);
+  }
+
+  private view(starts: readonly number[], steps: readonly number[], out: readonly number[]): Value {
+    const ends = starts.map((start, axis) => start + (out[axis]! - 1) * steps[axis]! + 1);
+    const key = [starts, steps, ends].join(";");
+    let view = this.cut.get(key);
+    if (!view) {
+      const { graph } = this;
+      const stride = steps.every((step) => step === 1) ? undefined : graph.ints(steps);
+      view = graph.op("Slice", [
+        this.image,
+        graph.ints(starts),
+        graph.ints(ends),
+        graph.ints([2, 3]),
+        stride,
+      ]);
+      this.cut.set(key, view);
     }
-  // Joined along the batch axis: per channel, its views one after another.
-  const stacked = views.length === 1 ? views[0]! : graph.op("Concat", views, { axis: 1 });
-  const [channels, batch] = x.shape as [number, number];
-  const rows = channels * views.length;
-  return graph.op("Reshape", [stacked, graph.ints([rows, batch * out[0]! * out[1]!])]);
+    return view;
+  }
 }

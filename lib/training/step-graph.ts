@@ -15,6 +15,7 @@ import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { OPSET } from "../onnx/graph.ts";
 import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
+import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
@@ -78,6 +79,8 @@ export function compileTrainingStep(
   const graph = new GraphBuilder(`${options.network.name}_training`);
   const step = appendForward(graph, plan, options, true);
   simplifyForward(graph, step);
+  const held = heldValues(step);
+  poolInPhases(graph, new Set(plan.trained.map((spec) => step.weights.get(spec.name)!.name)), held);
 
   const parameters = plan.trained.map((spec) => step.weights.get(spec.name)!);
   const found = gradients(graph, step.loss, parameters);
@@ -141,7 +144,16 @@ function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptio
 }
 
 /** Rewrites the forward graph into less work with the same results. */
-function simplifyForward(graph: GraphBuilder, step: ReturnType<typeof appendForward>): void {
+function simplifyForward(graph: GraphBuilder, step: Forward): void {
+  const keep = heldValues(step);
+  poolBeforeActivation(graph, keep);
+  trimBorders(graph, keep);
+}
+
+type Forward = ReturnType<typeof appendForward>;
+
+/** Names of the values that are read outside the network's own nodes. */
+function heldValues(step: Forward): Set<string> {
   const held = [
     step.output.value,
     step.output.logits?.value,
@@ -149,9 +161,7 @@ function simplifyForward(graph: GraphBuilder, step: ReturnType<typeof appendForw
     step.correct,
     ...step.updates.values(),
   ];
-  const keep = new Set(held.flatMap((value) => (value ? [value.name] : [])));
-  poolBeforeActivation(graph, keep);
-  trimBorders(graph, keep);
+  return new Set(held.flatMap((value) => (value ? [value.name] : [])));
 }
 
 /** Cuts a flat vector into its named weights. */

@@ -6,7 +6,7 @@
  */
 
 import type { Value } from "../../onnx/builder.ts";
-import { imageToColumns } from "../../onnx/im2col.ts";
+import { ImageViews } from "../../onnx/im2col.ts";
 import { windowOf } from "../../onnx/operators/window.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
@@ -51,12 +51,8 @@ function weightGradient(c: GradientContext, x: Value, weight: Value, g: Value): 
       ? c.reshape(x, [1, batch, x.shape[2]!, x.shape[3]!])
       : c.op("Transpose", [x], { perm: [1, 0, 2, 3] });
   const out = c.known(g.shape).slice(2);
-  const columns = imageToColumns(
-    c.graph,
-    channelsFirst,
-    windowOf(c.view, c.known(weight.shape).slice(2)),
-    out,
-  );
+  const window = windowOf(c.view, c.known(weight.shape).slice(2));
+  const columns = new ImageViews(c.graph, channelsFirst, window).columns(out);
   return fromColumns(c, c.op("Transpose", [g], { perm: [1, 0, 2, 3] }), columns, weight);
 }
 

@@ -7,7 +7,7 @@
 
 import type { GraphBuilder, Value } from "../builder.ts";
 import type { Node } from "../graph.ts";
-import { imageToColumns } from "../im2col.ts";
+import { ImageViews } from "../im2col.ts";
 import { NodeView } from "../operators/rule.ts";
 import { windowOf } from "../operators/window.ts";
 
@@ -24,7 +24,7 @@ function lower(graph: GraphBuilder, node: Node): void {
   const [filters, channels, ...kernel] = weight.shape as [number, number, number, number];
   const shape = graph.valueOf(y).shape as number[];
   const window = windowOf(new NodeView(node, [x, weight, bias], graph.initializers), kernel);
-  const columns = imageToColumns(graph, x, window, shape.slice(2));
+  const columns = new ImageViews(graph, x, window).columns(shape.slice(2));
   const matrix = graph.op("Reshape", [weight, graph.ints([filters, channels * kernel[0]! * kernel[1]!])]);
   const addend = bias && graph.op("Reshape", [bias, graph.ints([filters, 1])]);
   const product = graph.op("Gemm", addend ? [matrix, columns, addend] : [matrix, columns]);
