@@ -102,11 +102,13 @@ function elementwise(): Case[] {
   }
   cases.push({ op: "Sum", title: "three of different shapes", inputs: [x([2, 3]), x([3]), x([2, 1])] });
   cases.push({ op: "Max", title: "with zero", inputs: [x([2, 3], "off zero"), fixed([3], [0, 0, 0])] });
-  cases.push({
-    op: "Max",
-    title: "of zero, spread",
-    inputs: [fixed([2, 3], [0, 0, 0, 0, 0, 0]), x([3], "off zero")],
-  });
+  for (const op of ["Max", "Min"])
+    cases.push({
+      op,
+      title: "of zero, spread",
+      inputs: [fixed([2, 3], [0, 0, 0, 0, 0, 0]), x([3], "off zero")],
+    });
+  cases.push({ op: "Min", title: "with zero", inputs: [x([2, 3], "off zero"), fixed([3], [0, 0, 0])] });
   cases.push({ op: "Pow", title: "cube", inputs: [x([2, 3]), fixed([], [3])] });
   cases.push({ op: "Pow", title: "square of a row", inputs: [x([3]), fixed([2, 3], [2, 1, 2, 2, 3, 2])] });
   cases.push({ op: "Pow", title: "root", inputs: [x([5], "positive"), fixed([1], [0.5])] });

@@ -16,7 +16,7 @@ import { buildNetwork, type Network } from "./network.ts";
 const BATCH = "batch";
 
 /**
- * Input: FP32 [batch, …network.input.shape], under the network's input name. Output: FP32, named as the last layer.
+ * Input: FP32 [batch, …network.input.shape], under the network's input name. Output: FP32, named as the layer that gives it.
  * @throws {InvalidModelError} when a weight is missing or has another shape
  */
 export function compileInference(
@@ -39,15 +39,14 @@ export function compileInference(
   });
   const output = inKerasOrder(graph, built.output);
   trimBorders(graph, new Set([output.name]));
-  const outputName = network.layers.at(-1)!.name;
-  graph.output(output, outputName);
+  graph.output(output, network.outputName);
   const fixed = (shape: readonly (number | string)[]) =>
     shape.map((dim) => (typeof dim === "number" ? dim : -1));
   return {
     bytes: writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} }),
     signature: {
       inputs: [{ name: input.name, datatype: "FP32", shape: fixed(input.shape) }],
-      outputs: [{ name: outputName, datatype: "FP32", shape: fixed(output.shape) }],
+      outputs: [{ name: network.outputName, datatype: "FP32", shape: fixed(output.shape) }],
     },
   };
 }

@@ -26,7 +26,7 @@ export type WeightSpec = {
   shape: number[];
   initializer: Initializer;
   fans: Fans;
-  /** false: a moving statistic, updated by the layer itself. */
+  /** false: a moving statistic, updated by the layer itself, or a weight of a frozen layer. */
   trainable: boolean;
 };
 
@@ -42,7 +42,12 @@ export interface LayerContext {
   readonly graph: GraphBuilder;
   /** Whether the graph trains: dropout drops, batch statistics are used and updated. */
   readonly training: boolean;
+  /** Whether the layer, or a model it lies in, is declared `trainable: false`: its weights stay as they are. */
+  readonly frozen: boolean;
+  /** With the models it lies in: "<model>/<layer>". */
   readonly layerName: string;
+  /** The context of a layer inside this one; asking again for the same name gives the same weights. */
+  within(layerName: string, options?: { frozen?: boolean }): LayerContext;
   weight(spec: Omit<WeightSpec, "name"> & { name: string }): Value;
   /** Declares the next value of a weight that is not trained. */
   updateWeight(weight: Value, next: Value): void;
@@ -73,19 +78,27 @@ export function kerasShape(v: LayerValue): Dim[] {
 
 /** The same tensor with its axes in `order` in memory; free when they already are. */
 export function inOrder(graph: GraphBuilder, v: LayerValue, order: readonly number[] | undefined): Value {
+  const perm = permutation(v, order);
+  if (perm.every((axis, i) => axis === i)) return v.value;
+  if (movesElements(v, order)) return graph.op("Transpose", [v.value], { perm });
+  return reshapeTo(
+    graph,
+    v.value,
+    perm.map((axis) => v.value.shape[axis]!),
+  );
+}
+
+/** Whether `inOrder` has to transpose: moving axes of size 1 alone moves no element. */
+export function movesElements(v: LayerValue, order: readonly number[] | undefined): boolean {
+  const moved = permutation(v, order).filter((axis) => v.value.shape[axis] !== 1);
+  return moved.some((axis, i) => i > 0 && axis < moved[i - 1]!);
+}
+
+/** Place now of each axis of the value in `order`. */
+function permutation(v: LayerValue, order: readonly number[] | undefined): number[] {
   const identity = v.value.shape.map((_, i) => i);
   const from = v.order ?? identity;
-  const to = order ?? identity;
-  const perm = to.map((axis) => from.indexOf(axis));
-  if (perm.every((axis, i) => axis === i)) return v.value;
-  const moved = perm.filter((axis) => v.value.shape[axis] !== 1);
-  if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!))
-    return reshapeTo(
-      graph,
-      v.value,
-      perm.map((axis) => v.value.shape[axis]!),
-    );
-  return graph.op("Transpose", [v.value], { perm });
+  return (order ?? identity).map((axis) => from.indexOf(axis));
 }
 
 /** The tensor with its axes as Keras states them. */

@@ -257,7 +257,6 @@ describe("refused declarations", () => {
       InvalidModelError,
       "mixed_float16",
     ],
-    ["a frozen layer", dense({ trainable: false }), InvalidModelError, "trainable: received false"],
     [
       "two layers with one name",
       sequential(input(4), layer("Dense", { units: 2, name: "a" }), layer("Dense", { units: 2, name: "a" })),
@@ -285,10 +284,10 @@ describe("refused declarations", () => {
     ["no layers", sequential(), InvalidModelError, "expected a non-empty list of layers"],
     ["nothing after the input", sequential(input(4)), InvalidModelError, "there is no layer after the input"],
     [
-      "a functional model",
-      { class_name: "Functional", config: {} },
+      "a model class of one's own",
+      { class_name: "Functionnal", config: {} },
       UnknownComponentError,
-      "Unknown model class 'Functional'",
+      "Unknown model class 'Functionnal'; did you mean 'Functional'?",
     ],
     ["a list", [], InvalidModelError, "architecture: received []"],
     ["nothing", null, InvalidModelError, "architecture: received null"],

@@ -1,20 +1,18 @@
 /**
- * A declared network: Keras JSON (`model.to_json()`), parsed and checked once, and built into any ONNX graph.
- * Dialects: Keras 3 (`batch_shape`), Keras 2 (`batch_input_shape`), TensorFlow.js (`batchInputShape`).
+ * A declared network: Keras JSON (`model.to_json()`), parsed and checked once by model.ts, and built into any ONNX
+ * graph. Weights are named "<layer>/<variable>", those of a nested model "<model>/<layer>/<variable>", and declared
+ * once however often their layer is applied.
  */
 
-import { InvalidModelError, UnknownComponentError, UnknownLayerError } from "../errors.ts";
+import { InvalidModelError } from "../errors.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
-import type { KerasObject } from "../protocol/jobs.ts";
-import { ConfigReader, kerasObject } from "./config-reader.ts";
-import type { ApplyLayer, LayerContext, LayerValue, RandomInput, WeightSpec } from "./layer.ts";
-import { LAYERS } from "./layers/table.ts";
-import { nearest } from "./nearest.ts";
+import type { LayerContext, LayerValue, RandomInput, WeightSpec } from "./layer.ts";
+import { applyModel, type Model, type ModelInput, parseModel } from "./model.ts";
 
-export type Network = {
-  name: string;
-  input: { name: string /** Without the batch dimension. */; shape: number[] };
-  layers: { name: string; className: string; apply: ApplyLayer }[];
+export type Network = Model & {
+  input: ModelInput;
+  /** The layer whose output is the network's. */
+  outputName: string;
 };
 
 /** What building a network into a graph gives besides its nodes. */
@@ -28,98 +26,18 @@ export type BuiltNetwork = {
 
 /** @throws {InvalidModelError} {UnknownLayerError} {UnknownComponentError} naming what is wrong and where */
 export function parseNetwork(architecture: unknown): Network {
-  const model = kerasObject(architecture, "architecture");
-  if (model.class_name !== "Sequential")
-    throw new UnknownComponentError(
-      "model class",
-      model.class_name,
-      nearest(model.class_name, ["Sequential"]),
-      ["Sequential"],
-    );
-  const config = model.config as { name?: unknown; layers?: unknown };
-  if (!Array.isArray(config.layers) || config.layers.length === 0)
-    throw new InvalidModelError("architecture.config.layers", "expected a non-empty list of layers");
-
-  const declared = config.layers.map((layer, i) => kerasObject(layer, `architecture.config.layers[${i}]`));
-  const { input, rest } = takeInput(declared);
-  const names = new Set<string>();
-  const layers = rest.map(({ class_name: className, config: layerConfig }) => {
-    const definition = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
-    if (!definition) {
-      const known = Object.keys(LAYERS);
-      throw new UnknownLayerError(className, nearest(className, known), known);
-    }
-    const name = uniqueName(layerConfig.name, className, names);
-    const reader = new ConfigReader(`layer '${name}'`, layerConfig);
-    reader.ignore(
-      "name",
-      "batch_input_shape",
-      "batch_shape",
-      "input_shape",
-      "sparse",
-      "ragged",
-      "module",
-      "registered_name",
-      "build_config",
-    );
-    // A frozen layer would be trained in silence.
-    reader.unset("trainable", true);
-    checkPrecision(reader);
-    const apply = definition(reader);
-    reader.done();
-    return { name, className, apply };
-  });
-  if (layers.length === 0)
-    throw new InvalidModelError("architecture.config.layers", "there is no layer after the input");
-  return { name: typeof config.name === "string" ? config.name : "model", input, layers };
-}
-
-function takeInput(declared: KerasObject[]): { input: Network["input"]; rest: KerasObject[] } {
-  const first = declared[0]!;
-  const isInput = first.class_name === "InputLayer";
-  const config = first.config as Record<string, unknown>;
-  const shape = config.batch_shape ?? config.batch_input_shape ?? config.batchInputShape ?? config.batchShape;
-  if (!Array.isArray(shape) || shape.length < 2)
+  const model = parseModel(architecture, "architecture");
+  if (!model.input)
     throw new InvalidModelError(
-      `layer '${String(config.name ?? first.class_name)}'`,
-      `the first layer must state its input as batch_shape [null, ...sizes]; received ${JSON.stringify(shape)}`,
+      `layer '${model.layers[0]!.name}'`,
+      "the first layer must state its input as batch_shape [null, ...sizes]",
     );
-  const sizes = shape.slice(1);
-  if (!sizes.every((size): size is number => Number.isSafeInteger(size) && size > 0))
-    throw new InvalidModelError(
-      "input shape",
-      `every size but the batch must be known; received ${JSON.stringify(shape)}`,
-    );
-  const name = isInput && typeof config.name === "string" ? config.name : "input";
-  return { input: { name, shape: sizes }, rest: isInput ? declared.slice(1) : declared };
-}
-
-function uniqueName(given: unknown, className: string, names: Set<string>): string {
-  const stem =
-    typeof given === "string" && given !== ""
-      ? given
-      : className
-          .replace(/(.)([A-Z][a-z]+)/g, "$1_$2")
-          .replace(/([a-z])([A-Z])/g, "$1_$2")
-          .toLowerCase();
-  if (given !== undefined && names.has(stem))
-    throw new InvalidModelError(`layer '${stem}'`, "two layers have this name");
-  let name = stem;
-  for (let i = 1; names.has(name); i++) name = `${stem}_${i}`;
-  names.add(name);
-  return name;
-}
-
-/** Moiety trains in float32; a policy for another precision would be ignored otherwise. */
-function checkPrecision(reader: ConfigReader): void {
-  const dtype = reader.raw("dtype");
-  const name = typeof dtype === "object" ? (dtype as { config?: { name?: unknown } }).config?.name : dtype;
-  if (name !== undefined && name !== "float32") reader.refuse("dtype", name, "float32");
+  return { ...model, input: model.input, outputName: model.steps[model.output - 1]!.layer.name };
 }
 
 /**
  * Appends the network's nodes to `graph`, fed by `input` ([batch, ...input.shape]).
- * `weightValue` gives the graph value of each weight the first time it is asked for.
+ * `weightValue` gives the graph value of each weight; it is asked once for each.
  */
 export function buildNetwork(
   network: Network,
@@ -127,40 +45,80 @@ export function buildNetwork(
   input: Value,
   options: { training: boolean; weightValue: (spec: WeightSpec) => Value },
 ): BuiltNetwork {
-  const weights: WeightSpec[] = [];
-  const specOf = new Map<string, string>();
-  const updates = new Map<string, Value>();
-  const randomInputs: RandomInput[] = [];
-  let current: LayerValue = { value: input };
+  const build = new Build(graph, options);
+  const output = applyModel(network, build.context([], network.frozen), { value: input });
+  const { weights, updates, randomInputs } = build;
+  return { output, weights, updates, randomInputs };
+}
 
-  for (const layer of network.layers) {
-    const context: LayerContext = {
-      graph,
-      training: options.training,
-      layerName: layer.name,
-      weight(spec) {
-        const named = { ...spec, name: `${layer.name}/${spec.name}` };
-        weights.push(named);
-        const value = options.weightValue(named);
-        specOf.set(value.name, named.name);
-        return value;
-      },
-      updateWeight(weight, next) {
-        updates.set(specOf.get(weight.name)!, next);
-      },
-      random(kind, shape, rate) {
-        const value = graph.input(`${layer.name}/${kind}`, "BOOL", shape);
-        randomInputs.push({ name: value.name, kind, rate, shape });
+type Declared = { spec: WeightSpec; owner: string; current: Value };
+
+class Build {
+  readonly weights: WeightSpec[] = [];
+  readonly updates = new Map<string, Value>();
+  readonly randomInputs: RandomInput[] = [];
+  private readonly graph: GraphBuilder;
+  private readonly training: boolean;
+  private readonly weightValue: (spec: WeightSpec) => Value;
+  private readonly declared = new Map<string, Declared>();
+  private readonly ofValue = new Map<string, Declared>();
+
+  constructor(
+    graph: GraphBuilder,
+    { training, weightValue }: { training: boolean; weightValue: (spec: WeightSpec) => Value },
+  ) {
+    this.graph = graph;
+    this.training = training;
+    this.weightValue = weightValue;
+  }
+
+  context(path: readonly string[], frozen: boolean): LayerContext {
+    const layerName = path.join("/");
+    return {
+      graph: this.graph,
+      training: this.training,
+      frozen,
+      layerName,
+      within: (name, options) => this.context([...path, name], frozen || options?.frozen === true),
+      weight: (spec) =>
+        this.weight(
+          { ...spec, name: `${layerName}/${spec.name}`, trainable: spec.trainable && !frozen },
+          JSON.stringify([...path, spec.name]),
+        ),
+      updateWeight: (weight, next) => this.update(weight, next),
+      random: (kind, shape, rate) => {
+        const value = this.graph.input(`${layerName}/${kind}`, "BOOL", shape);
+        this.randomInputs.push({ name: value.name, kind, rate, shape });
         return value;
       },
     };
-    try {
-      current = layer.apply(context, [current]);
-    } catch (error) {
-      if (error instanceof InvalidModelError)
-        throw new InvalidModelError(`layer '${layer.name}' (${layer.className})`, error.message);
-      throw error;
-    }
   }
-  return { output: current, weights, updates, randomInputs };
+
+  private weight(spec: WeightSpec, owner: string): Value {
+    const known = this.declared.get(spec.name);
+    if (known) {
+      if (known.owner !== owner)
+        throw new InvalidModelError(`weight '${spec.name}'`, "two weights have this name");
+      if (known.spec.shape.join() !== spec.shape.join())
+        throw new InvalidModelError(
+          `weight '${spec.name}'`,
+          `this input needs [${spec.shape.join(",")}], another application of the layer [${known.spec.shape.join(",")}]`,
+        );
+      return known.current;
+    }
+    const made = { spec, owner, current: this.weightValue(spec) };
+    this.weights.push(spec);
+    this.declared.set(spec.name, made);
+    this.ofValue.set(made.current.name, made);
+    return made.current;
+  }
+
+  /** A later application of the same layer goes on from `next`, as assignments in Keras do. */
+  private update(weight: Value, next: Value): void {
+    const declared = this.ofValue.get(weight.name);
+    if (!declared) throw new InvalidModelError(`value '${weight.name}'`, "it is no weight of the network");
+    declared.current = next;
+    this.ofValue.set(next.name, declared);
+    this.updates.set(declared.spec.name, next);
+  }
 }

@@ -42,16 +42,18 @@ const sqrt: GradientRule = (c) => [c.div(c.mul(c.gradient(), c.scalar(0.5)), c.o
 /** d(1/x) = -g/x². */
 const reciprocal: GradientRule = (c) => [c.op("Neg", [c.mul(c.gradient(), c.mul(c.output(), c.output()))])];
 
-/** To the larger of two; equal values: the first. */
-const max: GradientRule = (c) => {
-  if (c.view.inputs.length !== 2) return c.view.fail("only the maximum of two is differentiated");
-  const [a, b] = [c.input(0), c.input(1)];
-  const toA = c.where(c.op("GreaterOrEqual", [a, b]), c.gradient());
-  return [
-    c.wants(0) ? c.unbroadcast(toA, a) : undefined,
-    c.wants(1) ? c.unbroadcast(c.sub(c.gradient(), toA), b) : undefined,
-  ];
-};
+/** To the larger, or smaller, of two; equal values: the first. */
+const extreme =
+  (firstWins: "GreaterOrEqual" | "LessOrEqual"): GradientRule =>
+  (c) => {
+    if (c.view.inputs.length !== 2) return c.view.fail("only the extreme of two is differentiated");
+    const [a, b] = [c.input(0), c.input(1)];
+    const toA = c.where(c.op(firstWins, [a, b]), c.gradient());
+    return [
+      c.wants(0) ? c.unbroadcast(toA, a) : undefined,
+      c.wants(1) ? c.unbroadcast(c.sub(c.gradient(), toA), b) : undefined,
+    ];
+  };
 
 const where: GradientRule = (c) => {
   const [condition, a, b] = [c.input(0), c.input(1), c.input(2)];
@@ -77,6 +79,7 @@ export const arithmetic: Record<string, GradientRule> = {
   Abs: abs,
   Sqrt: sqrt,
   Reciprocal: reciprocal,
-  Max: max,
+  Max: extreme("GreaterOrEqual"),
+  Min: extreme("LessOrEqual"),
   Where: where,
 };

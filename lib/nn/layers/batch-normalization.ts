@@ -1,6 +1,7 @@
 /**
  * BatchNormalization (Ioffe and Szegedy 2015, arXiv:1502.03167) along one axis, as Keras 3 computes it: in training
- * by the batch's mean and biased variance, which also update the moving averages; elsewhere by the moving averages.
+ * by the batch's mean and biased variance, which also update the moving averages; elsewhere, and when the layer is
+ * frozen, by the moving averages.
  */
 
 import { InvalidModelError } from "../../errors.ts";
@@ -59,7 +60,7 @@ export const batchNormalization: LayerDefinition = (config) => {
     let mean = movingMean;
     let variance = movingVariance;
     let centered: typeof value;
-    if (c.training) {
+    if (c.training && !c.frozen) {
       const others = g.ints(value.shape.flatMap((_, i) => (i === channelAxis ? [] : [i])));
       mean = g.op("ReduceMean", [value, others], { keepdims: 0 });
       centered = g.op("Sub", [value, alongAxis(c, mean, rank, channelAxis)]);

@@ -3,22 +3,45 @@
 import type { LayerDefinition } from "../layer.ts";
 import { activation } from "./activation.ts";
 import { batchNormalization } from "./batch-normalization.ts";
+import { concatenate } from "./concatenate.ts";
 import { conv2d } from "./conv2d.ts";
 import { dense } from "./dense.ts";
+import { dot } from "./dot.ts";
 import { dropout } from "./dropout.ts";
 import { flatten } from "./flatten.ts";
 import { layerNormalization } from "./layer-normalization.ts";
 import { maxPooling2d } from "./max-pooling2d.ts";
+import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { rescaling } from "./rescaling.ts";
 
 export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Activation: activation,
+  Add: add,
+  Average: average,
   BatchNormalization: batchNormalization,
+  Concatenate: concatenate,
   Conv2D: conv2d,
   Dense: dense,
+  Dot: dot,
   Dropout: dropout,
   Flatten: flatten,
   LayerNormalization: layerNormalization,
   MaxPooling2D: maxPooling2d,
+  Maximum: maximum,
+  Minimum: minimum,
+  Multiply: multiply,
   Rescaling: rescaling,
+  Subtract: subtract,
 };
+
+/** Layers that take more than one tensor; all others are refused more. */
+export const TAKES_SEVERAL: ReadonlySet<string> = new Set([
+  "Add",
+  "Average",
+  "Concatenate",
+  "Dot",
+  "Maximum",
+  "Minimum",
+  "Multiply",
+  "Subtract",
+]);

@@ -1,0 +1,262 @@
+/**
+ * A model as Keras JSON declares it, Sequential or Functional, and every model inside it, parsed and checked once.
+ * Dialects: Keras 3 (`batch_shape`), Keras 2 (`batch_input_shape`, "Model"), TensorFlow.js (`batchInputShape`).
+ *
+ * A model has one input and one output: the data that trains it is one tensor. Within it any graph of layers is
+ * fine: branches, layers applied several times, models used as layers.
+ */
+
+import { InvalidModelError, UnknownComponentError, UnknownLayerError } from "../errors.ts";
+import type { KerasObject } from "../protocol/jobs.ts";
+import { orderApplications } from "./application-order.ts";
+import { ConfigReader, kerasObject } from "./config-reader.ts";
+import { readEnds, readInboundNodes } from "./inbound-nodes.ts";
+import { type ApplyLayer, kerasShape, type LayerContext, type LayerValue } from "./layer.ts";
+import { LAYERS, TAKES_SEVERAL } from "./layers/table.ts";
+import { nearest } from "./nearest.ts";
+
+export type DeclaredLayer = { name: string; className: string; frozen: boolean; apply: ApplyLayer };
+
+export type ModelInput = { name: string /** Without the batch dimension. */; shape: number[] };
+
+export type Model = {
+  name: string;
+  /** Undefined when the model does not say: a Sequential inside another model. */
+  input: ModelInput | undefined;
+  frozen: boolean;
+  layers: DeclaredLayer[];
+  /** Applications in order. Value 0 is the model's input, value i + 1 is what step i gives. */
+  steps: { layer: DeclaredLayer; inputs: number[] }[];
+  /** The value that is the model's output; never 0. */
+  output: number;
+};
+
+const MODELS: Readonly<Record<string, (config: ConfigReader, where: string) => Model>> = {
+  Sequential: parseSequential,
+  Functional: parseFunctional,
+  Model: parseFunctional,
+};
+
+/** @throws {InvalidModelError} {UnknownLayerError} {UnknownComponentError} naming what is wrong and where */
+export function parseModel(declared: unknown, where: string): Model {
+  const { class_name: className, config } = kerasObject(declared, where);
+  const parse = Object.hasOwn(MODELS, className) ? MODELS[className] : undefined;
+  const known = Object.keys(MODELS);
+  if (!parse) throw new UnknownComponentError("model class", className, nearest(className, known), known);
+  const reader = new ConfigReader(`${where}.config`, config);
+  reader.ignore("build_input_shape");
+  checkPrecision(reader);
+  const model = parse(reader, where);
+  reader.done();
+  if (model.output === 0)
+    throw new InvalidModelError(`${where}.config.layers`, "there is no layer after the input");
+  return model;
+}
+
+/** Appends the model's nodes. @throws {InvalidModelError} naming the layer whose input does not fit */
+export function applyModel(model: Model, context: LayerContext, input: LayerValue): LayerValue {
+  const [, ...sizes] = kerasShape(input);
+  if (model.input && model.input.shape.join() !== sizes.join())
+    throw new InvalidModelError(
+      "input",
+      `the model takes [batch,${model.input.shape.join(",")}], received [batch,${sizes.join(",")}]`,
+    );
+  const values = [input];
+  for (const { layer, inputs } of model.steps) {
+    try {
+      const inner = context.within(layer.name, { frozen: layer.frozen });
+      values.push(
+        layer.apply(
+          inner,
+          inputs.map((i) => values[i]!),
+        ),
+      );
+    } catch (error) {
+      if (error instanceof InvalidModelError)
+        throw new InvalidModelError(`layer '${layer.name}' (${layer.className})`, error.message);
+      throw error;
+    }
+  }
+  return values[model.output]!;
+}
+
+function parseSequential(config: ConfigReader, where: string): Model {
+  const declared = readLayers(config, where);
+  const first = declared[0]!;
+  const isInput = first.class_name === "InputLayer";
+  const names = new Set<string>();
+  const layers = (isInput ? declared.slice(1) : declared).map((object) =>
+    parseLayer(object, uniqueName(nameOf(object), object.class_name, names)),
+  );
+  return {
+    name: modelName(config),
+    input: statesShape(first) ? readInput(first) : undefined,
+    frozen: !config.boolean("trainable", true),
+    layers,
+    steps: layers.map((layer, i) => ({ layer, inputs: [i] })),
+    output: layers.length,
+  };
+}
+
+function parseFunctional(config: ConfigReader, where: string): Model {
+  const declared = readLayers(config, where);
+  const name = modelName(config);
+  const ends = (field: "input_layers" | "output_layers") => {
+    const found = readEnds(config.raw(field), `${config.where}.${field}`);
+    if (found.length === 1) return found[0]!;
+    const names = found.map(({ layer }) => `'${layer}'`).join(", ");
+    throw new InvalidModelError(
+      `${config.where}.${field}`,
+      `received ${found.length} (${names}), expected one: data is fed and compared as one tensor`,
+    );
+  };
+  const [input, output] = [ends("input_layers"), ends("output_layers")];
+
+  const names = new Set<string>();
+  const wired = declared.map((object) => {
+    const given = uniqueName(nameOf(object), object.class_name, names);
+    return {
+      name: given,
+      applications: readInboundNodes(object.inbound_nodes, `layer '${given}'.inbound_nodes`),
+      isInput: object.class_name === "InputLayer",
+      isModel: Object.hasOwn(MODELS, object.class_name),
+    };
+  });
+  const inputs = wired.filter(({ isInput }) => isInput);
+  if (inputs.length !== 1 || inputs[0]!.name !== input.layer)
+    throw new InvalidModelError(
+      `${config.where}.input_layers`,
+      `received '${input.layer}', expected the model's one InputLayer; it has ${
+        inputs.map((layer) => `'${layer.name}'`).join(", ") || "none"
+      }`,
+    );
+
+  const layers = new Map(
+    declared.flatMap((object, i) =>
+      wired[i]!.isInput ? [] : [[i, parseLayer(object, wired[i]!.name)] as const],
+    ),
+  );
+  declared.forEach(({ class_name: className }, i) => {
+    const { applications, name: layer } = wired[i]!;
+    const several = applications.find((refs) => refs.length > 1);
+    if (several && !TAKES_SEVERAL.has(className))
+      throw new InvalidModelError(
+        `layer '${layer}'.inbound_nodes`,
+        `${className} takes one tensor, received ${several.length}`,
+      );
+  });
+  // The input layer comes first: everything else depends on it.
+  const { order, output: last } = orderApplications(wired, output);
+  return {
+    name,
+    input: readInput(declared.find(({ class_name: className }) => className === "InputLayer")!),
+    frozen: !config.boolean("trainable", true),
+    layers: [...layers.values()],
+    steps: order.slice(1).map((step) => ({ layer: layers.get(step.layer)!, inputs: step.inputs })),
+    output: last,
+  };
+}
+
+type DeclaredObject = KerasObject & { name: unknown; inbound_nodes: unknown };
+
+function readLayers(config: ConfigReader, where: string): DeclaredObject[] {
+  const layers = config.raw("layers");
+  if (!Array.isArray(layers) || layers.length === 0)
+    throw new InvalidModelError(`${where}.config.layers`, "expected a non-empty list of layers");
+  return layers.map((layer: unknown, i) => {
+    const object = kerasObject(layer, `${where}.config.layers[${i}]`);
+    const { name, inbound_nodes, inboundNodes } = layer as Record<string, unknown>;
+    return { ...object, name, inbound_nodes: inbound_nodes ?? inboundNodes };
+  });
+}
+
+function modelName(config: ConfigReader): string {
+  const name = config.raw("name");
+  return typeof name === "string" ? name : "model";
+}
+
+/** Keras writes a layer's name beside its config too; wirings speak of that one. */
+function nameOf({ name, config }: DeclaredObject): unknown {
+  return name ?? (config as { name?: unknown } | null)?.name;
+}
+
+function parseLayer(object: DeclaredObject, name: string): DeclaredLayer {
+  const { class_name: className, config } = object;
+  if (Object.hasOwn(MODELS, className)) {
+    const model = parseModel(object, `layer '${name}'`);
+    return { name, className, frozen: model.frozen, apply: (c, [x]) => applyModel(model, c, x!) };
+  }
+  const definition = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
+  if (!definition) {
+    const known = [...Object.keys(LAYERS), ...Object.keys(MODELS)];
+    throw new UnknownLayerError(className, nearest(className, known), known);
+  }
+  const reader = new ConfigReader(`layer '${name}'`, config);
+  reader.ignore(
+    "name",
+    "batch_input_shape",
+    "batch_shape",
+    "input_shape",
+    "sparse",
+    "ragged",
+    "module",
+    "registered_name",
+    "build_config",
+  );
+  const frozen = !reader.boolean("trainable", true);
+  checkPrecision(reader);
+  const apply = definition(reader);
+  reader.done();
+  return { name, className, frozen, apply };
+}
+
+function shapeOf({ config }: KerasObject): unknown {
+  const given = (config ?? {}) as Record<string, unknown>;
+  return given.batch_shape ?? given.batch_input_shape ?? given.batchInputShape ?? given.batchShape;
+}
+
+function statesShape(object: KerasObject): boolean {
+  return object.class_name === "InputLayer" || shapeOf(object) !== undefined;
+}
+
+/** The input that a first layer states. */
+export function readInput(first: KerasObject): ModelInput {
+  const config = (first.config ?? {}) as Record<string, unknown>;
+  const shape = shapeOf(first);
+  if (!Array.isArray(shape) || shape.length < 2)
+    throw new InvalidModelError(
+      `layer '${String(config.name ?? first.class_name)}'`,
+      `the first layer must state its input as batch_shape [null, ...sizes]; received ${JSON.stringify(shape)}`,
+    );
+  const sizes = shape.slice(1);
+  if (!sizes.every((size): size is number => Number.isSafeInteger(size) && size > 0))
+    throw new InvalidModelError(
+      "input shape",
+      `every size but the batch must be known; received ${JSON.stringify(shape)}`,
+    );
+  const isInput = first.class_name === "InputLayer";
+  return { name: isInput && typeof config.name === "string" ? config.name : "input", shape: sizes };
+}
+
+function uniqueName(given: unknown, className: string, names: Set<string>): string {
+  const stem =
+    typeof given === "string" && given !== ""
+      ? given
+      : className
+          .replace(/(.)([A-Z][a-z]+)/g, "$1_$2")
+          .replace(/([a-z])([A-Z])/g, "$1_$2")
+          .toLowerCase();
+  if (given !== undefined && names.has(stem))
+    throw new InvalidModelError(`layer '${stem}'`, "two layers have this name");
+  let name = stem;
+  for (let i = 1; names.has(name); i++) name = `${stem}_${i}`;
+  names.add(name);
+  return name;
+}
+
+/** Moiety trains in float32; a policy for another precision would be ignored otherwise. */
+function checkPrecision(reader: ConfigReader): void {
+  const dtype = reader.raw("dtype");
+  const name = typeof dtype === "object" ? (dtype as { config?: { name?: unknown } }).config?.name : dtype;
+  if (name !== undefined && name !== "float32") reader.refuse("dtype", name, "float32");
+}
