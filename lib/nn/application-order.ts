@@ -7,7 +7,7 @@
  */
 
 import { InvalidModelError } from "../errors.ts";
-import type { TensorRef } from "./inbound-nodes.ts";
+import type { Dialect, TensorRef } from "./inbound-nodes.ts";
 import { nearest } from "./nearest.ts";
 
 export type WiredLayer = {
@@ -15,7 +15,8 @@ export type WiredLayer = {
   /** The inputs of each application; none for the input layer. */
   applications: TensorRef[][];
   isInput: boolean;
-  isModel: boolean;
+  /** Whether the layer is a model itself, and of which kind. */
+  nested?: "Sequential" | "Functional";
 };
 
 /** One application: `layer` by its place among the layers, `inputs` by their places in the order. */
@@ -30,6 +31,7 @@ type Application = { layer: number; refs: TensorRef[]; state: "new" | "open" | "
 export function orderApplications(
   layers: readonly WiredLayer[],
   output: TensorRef,
+  dialect: Dialect,
 ): { order: OrderedApplication[]; output: number } {
   const places = new Map(layers.map(({ name }, i) => [name, i]));
   const applications = layers.map(({ applications: declared, isInput }, layer) =>
@@ -38,9 +40,9 @@ export function orderApplications(
   for (const { name, isInput, applications: declared } of layers)
     if (!isInput && (declared.length === 0 || declared.some((refs) => refs.length === 0)))
       throw new InvalidModelError(`layer '${name}'`, "its inbound_nodes are empty: it is applied to nothing");
-  const first = firstNumbers(layers, output);
+  const first = firstNumbers(layers, output, dialect);
 
-  const resolve = (ref: TensorRef, reader: string): Application => {
+  const resolve = (ref: TensorRef, reader: string, from = first.get(ref.layer) ?? 0): Application => {
     const place = places.get(ref.layer);
     if (place === undefined) {
       const hint = nearest(ref.layer, [...places.keys()]);
@@ -49,7 +51,7 @@ export function orderApplications(
         `there is no layer '${ref.layer}'${hint ? `; did you mean '${hint}'?` : ""}`,
       );
     }
-    const found = applications[place]![ref.application - (first.get(ref.layer) ?? 0)];
+    const found = applications[place]![ref.application - from];
     if (!found)
       throw new InvalidModelError(
         reader,
@@ -60,7 +62,7 @@ export function orderApplications(
   const parentsOf = (node: Application) =>
     node.refs.map((ref) => resolve(ref, `layer '${layers[node.layer]!.name}'`));
 
-  const last = resolve(output, "output_layers");
+  const last = resolve(output, "output_layers", firstOfOutput(layers, output, dialect, first));
   const traversed = traverse(last, parentsOf, (node) => `layer '${layers[node.layer]!.name}'`);
   applications.flat().forEach((node) => {
     if (node.state === "new")
@@ -79,17 +81,31 @@ export function orderApplications(
 }
 
 /**
- * Keras counts the applications of a nested model from 1 where the model had one of its own (its input to its
- * output), which depends on the version and the kind of model; every application that is written is read by some
- * layer, so the lowest number read is the first.
+ * From which number inbound_nodes count the applications of each nested model. Keras 3: from 0. Keras 2: from 1 where
+ * the model had an application of its own (its input to its output), which depends on the version and the kind of
+ * model; every application that is written is read by some layer, so the lowest number read is the first.
  */
-function firstNumbers(layers: readonly WiredLayer[], output: TensorRef): Map<string, number> {
+function firstNumbers(
+  layers: readonly WiredLayer[],
+  output: TensorRef,
+  dialect: Dialect,
+): Map<string, number> {
   const lowest = new Map<string, number>();
+  if (dialect === "Keras 3") return lowest;
   for (const { layer, application } of [...layers.flatMap((l) => l.applications.flat()), output])
     lowest.set(layer, Math.min(lowest.get(layer) ?? application, application));
-  return new Map(
-    layers.flatMap(({ name, isModel }) => (isModel && lowest.get(name) === 1 ? [[name, 1]] : [])),
-  );
+  return new Map(layers.flatMap(({ name, nested }) => (nested && lowest.get(name) === 1 ? [[name, 1]] : [])));
+}
+
+/** Keras 3 counts the applications of a functional model from 1 in output_layers, and only there. */
+function firstOfOutput(
+  layers: readonly WiredLayer[],
+  output: TensorRef,
+  dialect: Dialect,
+  first: ReadonlyMap<string, number>,
+): number {
+  if (dialect === "Keras 2") return first.get(output.layer) ?? 0;
+  return layers.find(({ name }) => name === output.layer)?.nested === "Functional" ? 1 : 0;
 }
 
 /** Depth first from the output: every application after those it reads. */

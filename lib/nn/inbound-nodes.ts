@@ -14,6 +14,15 @@ import { InvalidModelError } from "../errors.ts";
 /** What application number `application` of the layer called `layer` gives. */
 export type TensorRef = { layer: string; application: number };
 
+/** TensorFlow.js writes as Keras 2 does. */
+export type Dialect = "Keras 2" | "Keras 3";
+
+/** How one layer's `inbound_nodes` are written; undefined when it has none. */
+export function dialectOf(value: unknown): Dialect | undefined {
+  if (!Array.isArray(value) || value.length === 0) return undefined;
+  return Array.isArray(value[0]) ? "Keras 2" : "Keras 3";
+}
+
 /** The inputs of each application of a layer. @throws {InvalidModelError} naming `where` */
 export function readInboundNodes(value: unknown, where: string): TensorRef[][] {
   if (value === undefined || value === null) return [];

@@ -25,9 +25,9 @@ type Case = {
   statistics?: Record<string, Values>;
 };
 
-const CASES: Record<string, Case> = JSON.parse(
-  readFileSync(new URL("../../test/fixtures/keras/layers.json", import.meta.url), "utf8"),
-);
+const read = (file: string): Record<string, Case> =>
+  JSON.parse(readFileSync(new URL(`../../test/fixtures/keras/${file}`, import.meta.url), "utf8"));
+const CASES = { ...read("layers.json"), ...read("functional.json") };
 const TOLERANCE = 2e-5;
 
 /** A weight of Keras in our order of axes. */

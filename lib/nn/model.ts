@@ -10,7 +10,7 @@ import { InvalidModelError, UnknownComponentError, UnknownLayerError } from "../
 import type { KerasObject } from "../protocol/jobs.ts";
 import { orderApplications } from "./application-order.ts";
 import { ConfigReader, kerasObject } from "./config-reader.ts";
-import { readEnds, readInboundNodes } from "./inbound-nodes.ts";
+import { dialectOf, readEnds, readInboundNodes } from "./inbound-nodes.ts";
 import { type ApplyLayer, kerasShape, type LayerContext, type LayerValue } from "./layer.ts";
 import { LAYERS, TAKES_SEVERAL } from "./layers/table.ts";
 import { nearest } from "./nearest.ts";
@@ -119,7 +119,7 @@ function parseFunctional(config: ConfigReader, where: string): Model {
       name: given,
       applications: readInboundNodes(object.inbound_nodes, `layer '${given}'.inbound_nodes`),
       isInput: object.class_name === "InputLayer",
-      isModel: Object.hasOwn(MODELS, object.class_name),
+      ...nestedKind(object.class_name),
     };
   });
   const inputs = wired.filter(({ isInput }) => isInput);
@@ -146,7 +146,8 @@ function parseFunctional(config: ConfigReader, where: string): Model {
       );
   });
   // The input layer comes first: everything else depends on it.
-  const { order, output: last } = orderApplications(wired, output);
+  const dialect = declared.map((object) => dialectOf(object.inbound_nodes)).find(Boolean) ?? "Keras 3";
+  const { order, output: last } = orderApplications(wired, output, dialect);
   return {
     name,
     input: readInput(declared.find(({ class_name: className }) => className === "InputLayer")!),
@@ -155,6 +156,11 @@ function parseFunctional(config: ConfigReader, where: string): Model {
     steps: order.slice(1).map((step) => ({ layer: layers.get(step.layer)!, inputs: step.inputs })),
     output: last,
   };
+}
+
+function nestedKind(className: string): { nested?: "Sequential" | "Functional" } {
+  if (!Object.hasOwn(MODELS, className)) return {};
+  return { nested: className === "Sequential" ? "Sequential" : "Functional" };
 }
 
 type DeclaredObject = KerasObject & { name: unknown; inbound_nodes: unknown };
