@@ -3,6 +3,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
 import { LAYERS } from "../lib/nn/layers/table.ts";
+import { SCHEDULES } from "../lib/optim/schedules/table.ts";
+import { OPTIMIZERS } from "../lib/optim/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
 
 const source = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
@@ -100,6 +102,11 @@ describe("the reference", () => {
       .map(([, method, path]) => `${method} ${path}`);
     expect(found.length).toBeGreaterThan(20);
     expect(names("HTTP").sort()).toEqual(found.sort());
+  });
+
+  test("names every optimiser and learning-rate schedule", () => {
+    for (const name of [...Object.keys(OPTIMIZERS), ...Object.keys(SCHEDULES)])
+      expect(REFERENCE).toContain(`\`${name}\``);
   });
 
   test("names every layer", () => {

@@ -56,16 +56,26 @@ export class ConfigReader {
     return value;
   }
 
-  number(name: string, options: { fallback?: number; min?: number; max?: number; below?: number }): number {
+  number(
+    name: string,
+    options: { fallback?: number; min?: number; above?: number; max?: number; below?: number },
+  ): number {
     const value = this.raw(name) ?? options.fallback;
     const {
       min = Number.NEGATIVE_INFINITY,
+      above = Number.NEGATIVE_INFINITY,
       max = Number.POSITIVE_INFINITY,
       below = Number.POSITIVE_INFINITY,
     } = options;
-    if (typeof value !== "number" || !Number.isFinite(value) || value < min || value > max || value >= below)
-      return this.refuse(name, value, `a number from ${min} to ${Math.min(max, below)}`);
-    return value;
+    const inside = (number: number) => number >= min && number > above && number <= max && number < below;
+    if (typeof value === "number" && Number.isFinite(value) && inside(value)) return value;
+    const least = above > min ? `above ${above}` : `from ${min}`;
+    return this.refuse(name, value, `a number ${least} to ${Math.min(max, below)}`);
+  }
+
+  /** As `number`, for an option that may be left out. */
+  optionalNumber(name: string, options: { min?: number; above?: number }): number | undefined {
+    return this.raw(name) === undefined ? undefined : this.number(name, options);
   }
 
   boolean(name: string, fallback: boolean): boolean {

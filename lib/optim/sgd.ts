@@ -1,16 +1,18 @@
 /** Stochastic gradient descent with momentum and Nesterov momentum, as keras.io/api/optimizers/sgd. */
 
+import { learningRateOf } from "./learning-rate.ts";
 import type { OptimizerDefinition } from "./optimizer.ts";
 
 export const sgd: OptimizerDefinition = (config) => {
-  const learningRate = config.number("learning_rate", { fallback: 0.01, min: 0 });
+  const learningRate = learningRateOf(config, 0.01);
   const momentum = config.number("momentum", { fallback: 0, min: 0, max: 1 });
   const nesterov = config.boolean("nesterov", false);
 
   return {
+    learningRate,
     slots: momentum > 0 ? ["momentum"] : [],
     scalarCount: 1,
-    scalars: () => [learningRate],
+    scalars: (step) => [learningRate(step)],
     update(g, { weights, gradient, slots, scalars }) {
       const step = g.op("Mul", [gradient, scalars[0]!]);
       if (momentum === 0) return { weights: g.op("Sub", [weights, step]), slots: [] };

@@ -18,6 +18,7 @@ import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
+import { joinGradients } from "../optim/clipping.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { Datatype } from "../tensor/datatype.ts";
 import { elementCount } from "../tensor/tensor.ts";
@@ -84,8 +85,7 @@ export function compileTrainingStep(
 
   const parameters = plan.trained.map((spec) => step.weights.get(spec.name)!);
   const found = gradients(graph, step.loss, parameters);
-  const flat = found.map((gradient) => graph.op("Reshape", [gradient, graph.ints([-1])]));
-  const gradient = flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
+  const gradient = joinGradients(graph, found, optimizer.clipping);
 
   const slots = optimizer.slots.map((name) => graph.input(`slot/${name}`, "FP32", [plan.trainedLayout.size]));
   const scalarVector = graph.input("scalars", "FP32", [optimizer.scalarCount]);

@@ -215,6 +215,80 @@ test("a small network learns 32 examples by heart", async () => {
   });
 });
 
+describe("optimiser options", () => {
+  const rated = (options: Record<string, unknown>) => ({
+    class_name: "SGD",
+    config: { learning_rate: 1, ...options },
+  });
+  const oneBatch = { layers: [["Dense", { units: 6 }], SOFTMAX] as Layer[], shape: [5], batchSize: 20 };
+
+  test("averaged weights are what a run ends with, and not what it trains or validates by", async () => {
+    const examples = noise(20, [5]);
+    const optimize = rated({ use_ema: true, ema_momentum: 0.75 });
+    const seen: Float32Array[] = [];
+    const watched = runOf({ ...oneBatch, optimize, epochs: 4 }, examples);
+    await using(watched, (run) => run.run({ epochCompleted: () => seen.push(run.state().weights) }));
+    const plain = runOf({ ...oneBatch, optimize: rated({}), epochs: 4 }, examples);
+    await using(plain, (run) => run.run());
+    expect(seen.at(-1)).toEqual(plain.state().weights);
+
+    const { weights, slots } = watched.state();
+    expect(slots.get("average")).toEqual(weights);
+    weights.forEach((weight, i) => {
+      const [first, ...rest] = seen.map((step) => step[i]!);
+      expect(weight).toBeCloseTo(
+        rest.reduce((average, w) => 0.75 * average + 0.25 * w, first!),
+        5,
+      );
+    });
+  });
+
+  test("clipping bounds the step by the norm of all weights, or of each", async () => {
+    const examples = noise(20, [5]);
+    const limit = 0.05;
+    const steps = async (options: Record<string, unknown>) => {
+      const run = runOf({ ...oneBatch, optimize: rated(options) }, examples);
+      const before = run.state().weights;
+      await using(run, (it) => it.run());
+      return namedWeights(
+        run.plan.trainedLayout,
+        run.state().weights.map((weight, i) => weight - before[i]!),
+      );
+    };
+    const norm = (...parts: Float32Array[]) => Math.hypot(...parts.flatMap((part) => [...part]));
+    const free = [...(await steps({})).values()].map(({ data }) => norm(data));
+    const each = [...(await steps({ clipnorm: limit })).values()].map(({ data }) => norm(data));
+    expect(Math.max(...free)).toBeGreaterThan(limit);
+    each.forEach((found, i) => {
+      expect(found).toBeCloseTo(Math.min(limit, free[i]!), 5);
+    });
+    const all = [...(await steps({ global_clipnorm: limit })).values()].map(({ data }) => data);
+    expect(norm(...all)).toBeCloseTo(limit, 5);
+    const values = [...(await steps({ clipvalue: 0.01 })).values()].flatMap(({ data }) => [...data]);
+    expect(Math.max(...values.map(Math.abs))).toBeCloseTo(0.01, 6);
+  });
+
+  test("slots begin where the optimiser says", () => {
+    const optimize = { class_name: "Adagrad", config: { initial_accumulator_value: 0.25 } };
+    const { slots } = runOf({ ...oneBatch, optimize }, noise(20, [5])).state();
+    expect(slots.get("accumulator")!.every((value) => value === 0.25)).toBe(true);
+  });
+
+  test("a schedule sets the rate of each step", async () => {
+    const learning_rate = {
+      class_name: "PiecewiseConstantDecay",
+      config: { boundaries: [1], values: [0.5, 0] },
+    };
+    const run = runOf({ ...oneBatch, optimize: rated({ learning_rate }), epochs: 4 }, noise(20, [5]));
+    const seen: Float32Array[] = [run.state().weights];
+    await using(run, (it) => it.run({ epochCompleted: () => seen.push(it.state().weights) }));
+    expect(seen[1]).not.toEqual(seen[0]);
+    expect(seen[2]).not.toEqual(seen[1]);
+    expect(seen[3]).toEqual(seen[2]);
+    expect(seen[4]).toEqual(seen[2]);
+  });
+});
+
 describe("a run that ends early", () => {
   test("stops before the next step once it is cancelled", async () => {
     let asked = 0;

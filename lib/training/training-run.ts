@@ -106,7 +106,10 @@ export class TrainingRun {
     return this.validationRows.length;
   }
 
-  /** Runs every epoch. @throws {CancelledError} {TrainingDivergedError} */
+  /**
+   * Runs every epoch; afterwards the state holds the optimiser's final weights.
+   * @throws {CancelledError} {TrainingDivergedError}
+   */
   async run(listener: RunListener = {}): Promise<EpochRecord[]> {
     const history: EpochRecord[] = [];
     const startedAt = performance.now();
@@ -115,6 +118,7 @@ export class TrainingRun {
       history.push(record);
       listener.epochCompleted?.(record);
     }
+    this.adoptFinalWeights();
     return history;
   }
 
@@ -228,6 +232,14 @@ export class TrainingRun {
     return { ...record, validationLoss: validation.loss, validationAccuracy: validation.accuracy };
   }
 
+  /** A run that averages its weights ends with the averages. */
+  private adoptFinalWeights(): void {
+    const { slots, finalWeights } = this.options.optimizer;
+    if (finalWeights === undefined) return;
+    const average = this.current.slots[slots.indexOf(finalWeights)]!.data as Float32Array;
+    (this.current.weights.data as Float32Array).set(average);
+  }
+
   private weightFeeds(): Record<string, ort.Tensor> {
     return this.plan.statistics.length > 0
       ? { weights: this.current.weights, statistics: this.current.statistics }
@@ -271,11 +283,13 @@ export class TrainingRun {
   }
 
   private newBuffers(): StateBuffers {
-    const vector = (size: number) => new ort.Tensor("float32", new Float32Array(size), [size]);
+    const vector = (size: number, begin = 0) =>
+      new ort.Tensor("float32", new Float32Array(size).fill(begin), [size]);
+    const { slots, initialSlots } = this.options.optimizer;
     return {
       weights: vector(this.plan.trainedLayout.size),
       statistics: vector(this.plan.statisticsLayout.size),
-      slots: this.options.optimizer.slots.map(() => vector(this.plan.trainedLayout.size)),
+      slots: slots.map((name) => vector(this.plan.trainedLayout.size, initialSlots?.[name])),
     };
   }
 }

@@ -1,0 +1,70 @@
+/**
+ * The options `clipvalue`, `clipnorm` and `global_clipnorm` of every optimiser, as Keras applies them: each element
+ * to ±limit, each weight's gradient to a norm of limit, all gradients together to a norm of limit. Only one may be
+ * given. A gradient that is no number stays none, so that the run can tell that it diverged.
+ */
+
+import type { ConfigReader } from "../nn/config-reader.ts";
+import type { GraphBuilder, Value } from "../onnx/builder.ts";
+
+export type Clipping = {
+  /** What is clipped at a time: the gradient of one weight, or the vector of all. */
+  unit: "weight" | "vector";
+  /** FP32 [n] to FP32 [n]. */
+  clip(graph: GraphBuilder, gradient: Value): Value;
+};
+
+const CLIPPINGS: Readonly<Record<string, (limit: number) => Clipping>> = {
+  clipvalue: (limit) => ({
+    unit: "vector",
+    clip: (g, gradient) => g.op("Min", [g.op("Max", [gradient, g.scalar(-limit)]), g.scalar(limit)]),
+  }),
+  clipnorm: (limit) => ({
+    unit: "weight",
+    clip: (g, gradient) => g.op("Mul", [gradient, shrinkage(g, norm(g, gradient), limit)]),
+  }),
+  global_clipnorm: (limit) => ({
+    unit: "vector",
+    clip(g, gradient) {
+      const length = norm(g, gradient);
+      // Nought, unless the norm is infinite: then no number, for the whole vector.
+      const doubt = g.op("Sub", [length, length]);
+      return g.op("Mul", [gradient, g.op("Add", [shrinkage(g, length, limit), doubt])]);
+    },
+  }),
+};
+
+/** @throws {InvalidModelError} */
+export function clippingOf(config: ConfigReader): Clipping | undefined {
+  let found: { option: string; clipping: Clipping } | undefined;
+  for (const [option, make] of Object.entries(CLIPPINGS)) {
+    const limit = config.optionalNumber(option, { above: 0 });
+    if (limit === undefined) continue;
+    if (found) config.refuse(option, limit, `null beside ${found.option}: only one may be given`);
+    found = { option, clipping: make(limit) };
+  }
+  return found?.clipping;
+}
+
+/** The gradients of the weights, of any shape, as one clipped FP32 [parameters]. */
+export function joinGradients(
+  graph: GraphBuilder,
+  gradients: readonly Value[],
+  clipping: Clipping | undefined,
+): Value {
+  const flat = gradients.map((gradient) => {
+    const vector = graph.op("Reshape", [gradient, graph.ints([-1])]);
+    return clipping?.unit === "weight" ? clipping.clip(graph, vector) : vector;
+  });
+  const joined = flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
+  return clipping?.unit === "vector" ? clipping.clip(graph, joined) : joined;
+}
+
+function norm(g: GraphBuilder, vector: Value): Value {
+  return g.op("Sqrt", [g.op("ReduceSumSquare", [vector], { keepdims: 0 })]);
+}
+
+/** limit / norm where the norm is above the limit, else exactly 1. */
+function shrinkage(g: GraphBuilder, length: Value, limit: number): Value {
+  return g.op("Div", [g.scalar(limit), g.op("Max", [length, g.scalar(limit)])]);
+}
