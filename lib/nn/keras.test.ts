@@ -1,5 +1,5 @@
 /**
- * Networks as real Keras 3 declares and computes them. The fixtures hold `model.to_json()`, weights, an input and
+ * Networks as real Keras 3, Keras 2 and TensorFlow.js declare and compute them. The fixtures hold `model.to_json()`, weights, an input and
  * what Keras (on TensorFlow, channels_first on PyTorch) answers in inference and in training: outputs, gradients of
  * Σ c·y for a fixed c, and moving statistics after one step. Weights have Keras's shapes: convolution kernels
  * [KH, KW, C, F] there, [F, C, KH, KW] here. Both sides compute in float32 with sums of at most some hundred terms
@@ -26,8 +26,11 @@ type Case = {
 };
 
 const read = (file: string): Record<string, Case> =>
-  JSON.parse(readFileSync(new URL(`../../test/fixtures/keras/${file}`, import.meta.url), "utf8"));
-const CASES = { ...read("layers.json"), ...read("functional.json") };
+  JSON.parse(readFileSync(new URL(`../../test/fixtures/keras/${file}.json`, import.meta.url), "utf8"));
+const CASES = Object.assign({}, ...["layers", "functional", "keras2", "tfjs"].map(read)) as Record<
+  string,
+  Case
+>;
 const TOLERANCE = 2e-5;
 
 /** A weight of Keras in our order of axes. */
