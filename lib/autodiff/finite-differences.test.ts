@@ -183,13 +183,13 @@ function linear(): Case[] {
 
 function folding(): Case[] {
   const cases: Case[] = [];
-  for (const op of ["ReduceSum", "ReduceMean"])
+  for (const op of ["ReduceSum", "ReduceMean", "ReduceMax"])
     for (const keepdims of [0, 1])
       for (const axes of [[0], [1, 2], [-1], [0, -2], undefined, []])
         cases.push({
           op,
           title: `axes ${axes ? `[${axes}]` : "left out"}, keepdims ${keepdims}`,
-          inputs: [x([2, 3, 4]), axes && ints(...axes)],
+          inputs: [x([2, 3, 4], op === "ReduceMax" ? "distinct" : "normal"), axes && ints(...axes)],
           attributes: { keepdims },
         });
   cases.push({

@@ -2,16 +2,17 @@
 
 import type { Value } from "../../onnx/builder.ts";
 import { reducedAxes } from "../../onnx/operators/reduction.ts";
+import { ONNX_TYPE } from "../../onnx/proto.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
-/** The gradient of a reduction, with the folded axes back as 1, and how many elements were folded. */
-function spread(c: GradientContext): { gradient: Value; folded: number } {
+/** The gradient of a reduction with the folded axes back as 1, those axes, and how many elements were folded. */
+function spread(c: GradientContext): { gradient: Value; axes: number[]; folded: number } {
   const x = c.input(0);
   const rank = x.shape.length;
   const axes = reducedAxes(c.view).map((axis) => c.view.axis(axis, rank));
   const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
   const folded = c.known(axes.map((axis) => x.shape[axis]!)).reduce((a, b) => a * b, 1);
-  return { gradient: c.reshape(c.gradient(), kept), folded };
+  return { gradient: c.reshape(c.gradient(), kept), axes, folded };
 }
 
 const reduceSum: GradientRule = (c) => [
@@ -22,6 +23,17 @@ const reduceMean: GradientRule = (c) => {
   const { gradient, folded } = spread(c);
   const scaled = c.mul(gradient, c.scalar(1 / folded));
   return [c.op("Expand", [scaled, c.graph.ints(c.known(c.input(0).shape))])];
+};
+
+/** To the largest elements; equal ones share. */
+const reduceMax: GradientRule = (c) => {
+  const x = c.input(0);
+  const { gradient, axes } = spread(c);
+  if (axes.length === 0) return [gradient];
+  const largest = c.reshape(c.output(), gradient.shape);
+  const holds = c.op("Cast", [c.op("Equal", [x, largest])], { to: ONNX_TYPE.FP32 });
+  const count = c.op("ReduceSum", [holds, c.graph.ints(axes)], { keepdims: 1 });
+  return [c.mul(holds, c.div(gradient, count))];
 };
 
 /**
@@ -51,5 +63,6 @@ const crossEntropy: GradientRule = (c) => {
 export const reduction: Record<string, GradientRule> = {
   ReduceSum: reduceSum,
   ReduceMean: reduceMean,
+  ReduceMax: reduceMax,
   SoftmaxCrossEntropyLoss: crossEntropy,
 };
