@@ -24,7 +24,12 @@ export default {
 
   actions: {
     evaluate: {
-      params: { $$strict: true, onnx: ARTIFACT_PARAMS, dataset: DATASET_PARAMS },
+      params: {
+        $$strict: true,
+        onnx: ARTIFACT_PARAMS,
+        dataset: DATASET_PARAMS,
+        scores: { type: "enum", values: ["probabilities", "logits"], optional: true },
+      },
       handler(this: Evaluator, ctx: Context<ActionParams<"evaluator.evaluate">>) {
         const { store, datasetsDirectory } = configOf(this.broker);
         return this.tasks.run<EvaluateTask, Evaluation>(

@@ -35,9 +35,12 @@ export function firstExamples(examples: Examples, limit: number | undefined): Ex
   };
 }
 
-/** A name for each of a classifier's outputs: the data's own, then numbers for those the data does not have. */
+/**
+ * A name for each class a classifier tells apart, two if it has one output: the data's own, then numbers for those
+ * the data does not have.
+ */
 export function classNames(labelNames: readonly string[], outputs: number): string[] {
-  return Array.from({ length: outputs }, (_, k) => labelNames[k] ?? String(k));
+  return Array.from({ length: Math.max(outputs, 2) }, (_, k) => labelNames[k] ?? String(k));
 }
 
 /** Which rows train and which validate: a shuffled split drawn from the run's split stream. */

@@ -77,6 +77,42 @@ describe("an evaluation", () => {
     ]);
   });
 
+  test("takes one output as the probability of the second of two classes", async () => {
+    const first = model((graph, x) => [
+      graph.op("Slice", [
+        graph.op("Softmax", [x], { axis: -1 }),
+        graph.ints([1]),
+        graph.ints([2]),
+        graph.ints([1]),
+      ]),
+    ]);
+    const rows = [certain(0, 0), certain(1, 1), certain(1, 1), certain(0, 1)];
+    const { confusionMatrix, perClass, loss } = await evaluateModel(first, examples(rows), ["no", "yes"]);
+    expect(confusionMatrix).toEqual([
+      [1, 1],
+      [0, 2],
+    ]);
+    expect(perClass.map(({ label }) => label)).toEqual(["no", "yes"]);
+    expect(loss).toBeCloseTo(-Math.log(1e-7) / 4, 6);
+    expect(await failureOf(first, examples(rows))).toContain(
+      "[4,1], expected float32 [4, 3 or more classes]",
+    );
+  });
+
+  test("takes logits as such: their softmax, or of one its sigmoid", async () => {
+    const minus = (x: number) => Math.log1p(Math.exp(-x));
+    const identity = model((graph, x) => [graph.op("Identity", [x])], ["batch", 2]);
+    const pairs = examples([{ scores: [1, 4], label: 1 }]);
+    const several = await evaluateModel(identity, pairs, ["no", "yes"], () => false, "logits");
+    expect(several.loss).toBeCloseTo(minus(3), 6);
+    // Three tenths: below a half as a probability, above nought as a score.
+    const score = model((graph, x) => [graph.op("Mul", [x, graph.scalar(0.1)])], ["batch", 1]);
+    const one = examples([{ scores: [3], label: 1 }]);
+    const logit = await evaluateModel(score, one, ["no", "yes"], () => false, "logits");
+    expect(logit).toMatchObject({ accuracy: 1, loss: expect.closeTo(minus(0.3), 6) });
+    expect((await evaluateModel(score, one, ["no", "yes"])).accuracy).toBe(0);
+  });
+
   test("stops between batches when it is cancelled", async () => {
     const rows = Array.from({ length: 600 }, () => certain(0, 0));
     let asked = 0;

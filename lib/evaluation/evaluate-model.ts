@@ -3,8 +3,9 @@
 import * as ort from "onnxruntime-node";
 import { classNames, type Examples } from "../data/examples.ts";
 import { CancelledError, errorMessage, InvalidModelError } from "../errors.ts";
+import { classProbabilities } from "../metrics/class-probabilities.ts";
 import { ClassificationTally } from "../metrics/classification.ts";
-import type { Evaluation } from "../protocol/models.ts";
+import type { Evaluation, OutputScores } from "../protocol/models.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { signatureOf } from "../runtime/ort-tensor.ts";
 
@@ -12,8 +13,9 @@ const BATCH_ROWS = 256;
 const SESSION: ort.InferenceSession.SessionOptions = { logSeverityLevel: 3 };
 
 /**
- * Outputs beyond the data's labels count as classes that never occur.
+ * Outputs beyond the data's labels count as classes that never occur; one output tells two classes apart.
  * @param cancelled asked before every batch; true stops with `CancelledError`
+ * @param scores what the model gives
  * @throws {InvalidModelError} when the model cannot be loaded, does not take the examples, gives no
  * [batch, classes], fewer classes than the data has, or numbers that are not finite
  */
@@ -22,6 +24,7 @@ export async function evaluateModel(
   examples: Examples,
   labelNames: readonly string[],
   cancelled: () => boolean = () => false,
+  scores: OutputScores = "probabilities",
 ): Promise<Evaluation> {
   const session = await nativeCall(() => ort.InferenceSession.create(model, SESSION)).catch(
     (error: unknown) => {
@@ -37,10 +40,11 @@ export async function evaluateModel(
       const to = Math.min(from + BATCH_ROWS, examples.count);
       const rows = Float32Array.from(examples.features.subarray(from * size, to * size) as Uint8Array);
       const feeds = { [input]: new ort.Tensor("float32", rows, [to - from, ...examples.featureShape]) };
-      const scores = (await nativeCall(() => session.run(feeds, [output])))[output]!;
-      const classes = assertScores(scores, to - from, labelNames.length, from);
-      tally ??= new ClassificationTally(classNames(labelNames, classes));
-      tally.add(scores.data as Float32Array, examples.labels.subarray(from, to));
+      const given = (await nativeCall(() => session.run(feeds, [output])))[output]!;
+      const outputs = assertScores(given, to - from, labelNames.length, from);
+      tally ??= new ClassificationTally(classNames(labelNames, outputs));
+      const probabilities = classProbabilities(given.data as Float32Array, outputs, scores);
+      tally.add(probabilities, examples.labels.subarray(from, to));
     }
     return (tally ?? new ClassificationTally(labelNames)).result();
   } finally {
@@ -67,9 +71,10 @@ function endsOf(session: ort.InferenceSession, featureShape: readonly number[]) 
   return { input: input.name, output: outputs[0].name };
 }
 
-/** Gives how many classes the scores are over. */
+/** Gives how many outputs there are: a class each, or one for two classes. */
 function assertScores(scores: ort.Tensor, rows: number, leastClasses: number, from: number): number {
-  const [count, classes = 0, ...more] = scores.dims;
+  const [count, outputs = 0, ...more] = scores.dims;
+  const classes = outputs === 1 ? 2 : outputs;
   if (scores.type !== "float32" || count !== rows || more.length > 0 || classes < leastClasses)
     throw new InvalidModelError(
       "model",
@@ -79,7 +84,7 @@ function assertScores(scores: ort.Tensor, rows: number, leastClasses: number, fr
   if (wrong >= 0)
     throw new InvalidModelError(
       "model",
-      `gives ${(scores.data as Float32Array)[wrong]} for example ${from + Math.floor(wrong / classes)}`,
+      `gives ${(scores.data as Float32Array)[wrong]} for example ${from + Math.floor(wrong / outputs)}`,
     );
-  return classes;
+  return outputs;
 }

@@ -3,7 +3,7 @@
 import { loadDataset } from "../data/datasets.ts";
 import { firstExamples } from "../data/examples.ts";
 import type { DatasetSelection } from "../protocol/actions.ts";
-import type { Evaluation } from "../protocol/models.ts";
+import type { Evaluation, OutputScores } from "../protocol/models.ts";
 import { serveTask } from "../runtime/task.ts";
 import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
@@ -13,6 +13,7 @@ export type EvaluateTask = {
   store: StoreLocation;
   onnx: ArtifactRef;
   dataset: DatasetSelection;
+  scores?: OutputScores;
   datasetsDirectory: string | undefined;
 };
 
@@ -26,6 +27,7 @@ serveTask(async (task: EvaluateTask, context): Promise<Evaluation> => {
       firstExamples(dataset.test, task.dataset.testLimit),
       dataset.labelNames,
       context.cancelled,
+      task.scores,
     );
   } finally {
     await store.close();

@@ -144,6 +144,20 @@ describe("printImageResponse", () => {
     });
   });
 
+  test("answers the one output of a binary classifier as two probabilities", () => {
+    const { outputs, ...rest } = response(2, 0.25, 0.75);
+    const one = { ...rest, outputs: [{ ...outputs[0]!, shape: [2, 1] }] };
+    expect(JSON.parse(printImageResponse(one, ["cat", "dog"], true))).toMatchObject({
+      prediction: [0, 1],
+      label: ["cat", "dog"],
+      probabilities: [
+        [0.75, 0.25],
+        [0.25, 0.75],
+      ],
+    });
+    expect(() => printImageResponse(one, [], true)).toThrow("its only output is a score");
+  });
+
   test("refuses NaN, which would make the first class look most probable", () => {
     expect(() => printImageResponse(response(1, Number.NaN, 1), [], false)).toThrow("output 'p' is NaN");
   });

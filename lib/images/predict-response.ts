@@ -1,6 +1,6 @@
 /**
  * The answer of `POST /predict`: the index of the most probable class and all probabilities, for one image or,
- * as arrays, for a batch. `label` is there when the model's class names say more than the index does.
+ * as arrays, for a batch; one output p is answered as [1 - p, p]. `label` is there when the model's class names say more than the index does.
  */
 
 import { ExecutionError } from "../errors.ts";
@@ -15,14 +15,21 @@ export function printImageResponse(
   batch: boolean,
 ): string {
   const output = response.outputs[0];
-  const [rows, classes] = output?.shape ?? [];
-  if (output?.datatype !== "FP32" || output.shape.length !== 2 || rows === undefined || !classes)
+  const [rows, outputs] = output?.shape ?? [];
+  if (output?.datatype !== "FP32" || output.shape.length !== 2 || rows === undefined || !outputs)
     throw new ExecutionError(
       `Model '${response.model}' version '${response.version}'`,
       "its first output is not FP32 [batch, classes]; use /v2/models/{model}/infer",
     );
-  const scores = output.data as Float32Array;
-  assertFinite(scores, output.name, response);
+  const given = output.data as Float32Array;
+  assertFinite(given, output.name, response);
+  if (outputs === 1 && labels.length !== 2)
+    throw new ExecutionError(
+      `Model '${response.model}' version '${response.version}'`,
+      "its only output is a score, not a probability; use /v2/models/{model}/infer",
+    );
+  const scores = outputs === 1 ? bothProbabilities(given) : given;
+  const classes = Math.max(outputs, 2);
 
   const predictions: number[] = [];
   for (let row = 0; row < rows; row++) predictions.push(indexOfMax(scores, row * classes, classes));
@@ -36,6 +43,16 @@ export function printImageResponse(
     ? `"prediction":[${predictions.join(",")}]${label},"probabilities":[${probabilities.join(",")}]`
     : `"prediction":${predictions[0]}${label},"probabilities":${probabilities[0]}`;
   return `{${answer},"model":${JSON.stringify(response.model)},"version":${JSON.stringify(response.version)}}`;
+}
+
+/** 1 - p and p of each row; kept in range, for a network without a last sigmoid may give any number. */
+function bothProbabilities(given: Float32Array): Float32Array {
+  const both = new Float32Array(2 * given.length);
+  for (const [row, x] of given.entries()) {
+    const p = Math.min(Math.max(x, 0), 1);
+    both.set([1 - p, p], 2 * row);
+  }
+  return both;
 }
 
 /** Index, from 0, of the first largest of `length` elements from `start`. */

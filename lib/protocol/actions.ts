@@ -6,7 +6,14 @@
 import type { ArtifactRef } from "../store/store.ts";
 import type { ModelMetadata, PredictRequest, PredictResponse, Readiness } from "./inference.ts";
 import type { Job, JobState, TrainingSpec } from "./jobs.ts";
-import type { Evaluation, Lineage, ModelRecord, ModelSignature, ModelVersion } from "./models.ts";
+import type {
+  Evaluation,
+  Lineage,
+  ModelRecord,
+  ModelSignature,
+  ModelVersion,
+  OutputScores,
+} from "./models.ts";
 
 export type DatasetSelection = { dataset: string; testLimit?: number };
 
@@ -44,7 +51,11 @@ export interface Actions {
     params: { checkpoint: ArtifactRef; dataset: DatasetSelection };
     result: { onnx: ArtifactRef; signature: ModelSignature; labels: string[]; parity: Lineage["parity"] };
   };
-  "evaluator.evaluate": { params: { onnx: ArtifactRef; dataset: DatasetSelection }; result: Evaluation };
+  "evaluator.evaluate": {
+    /** `scores`: what the model gives. @default "probabilities" */
+    params: { onnx: ArtifactRef; dataset: DatasetSelection; scores?: OutputScores };
+    result: Evaluation;
+  };
 
   "inference.predict": { params: PredictRequest; result: PredictResponse };
   "inference.metadata": { params: { model: string; version?: string }; result: ModelMetadata };

@@ -5,6 +5,9 @@ import type { TensorSpec } from "../tensor/tensor.ts";
 
 export type ModelSignature = { inputs: TensorSpec[]; outputs: TensorSpec[] };
 
+/** What a classifier gives per class: probabilities, or scores that softmax or, for one output, sigmoid makes such. */
+export type OutputScores = "probabilities" | "logits";
+
 /** Scores on a labelled set. Confusion matrix rows are the true class, columns the predicted one. */
 export type Evaluation = {
   examples: number;
@@ -29,7 +32,7 @@ export type Lineage = {
   engine: string;
   codeVersion: string;
   architecture: unknown;
-  loss: string;
+  loss: unknown;
   optimizer: unknown;
   epochs: number;
   batchSize: number;
@@ -46,7 +49,10 @@ export type ModelVersion = {
   /** `onnx` is what inference serves; `checkpoint` is the trained state it was converted from. */
   artifacts: { onnx: ArtifactRef; checkpoint?: ArtifactRef };
   signature: ModelSignature;
-  /** Class names, by index of the last output dimension. */
+  /**
+   * Class names, by index of the last output dimension. Two for one output that is the probability of the second;
+   * none for one output that is a raw score.
+   */
   labels: string[];
   metrics?: Evaluation;
   lineage?: Lineage;

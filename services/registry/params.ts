@@ -69,7 +69,7 @@ const LINEAGE = {
     engine: "string",
     codeVersion: "string",
     architecture: "any",
-    loss: "string",
+    loss: "any",
     optimizer: "any",
     epochs: COUNT,
     batchSize: COUNT,
