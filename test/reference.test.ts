@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
 import { LAYERS } from "../lib/nn/layers/table.ts";
+import { LOSSES } from "../lib/nn/losses/table.ts";
 import { SCHEDULES } from "../lib/optim/schedules/table.ts";
 import { OPTIMIZERS } from "../lib/optim/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
@@ -107,6 +108,10 @@ describe("the reference", () => {
   test("names every optimiser and learning-rate schedule", () => {
     for (const name of [...Object.keys(OPTIMIZERS), ...Object.keys(SCHEDULES)])
       expect(REFERENCE).toContain(`\`${name}\``);
+  });
+
+  test("names every loss", () => {
+    for (const loss of Object.keys(LOSSES)) expect(REFERENCE).toContain(`\`${loss}\``);
   });
 
   test("names every layer", () => {

@@ -4,6 +4,8 @@ import type { ServiceBroker } from "moleculer";
 import cnn from "../../examples/mnist/cnn.json" with { type: "json" };
 import { loadTestExamples } from "../../lib/data/datasets.ts";
 import { errorMessage, InvalidInputError } from "../../lib/errors.ts";
+import { classProbabilities } from "../../lib/metrics/class-probabilities.ts";
+import { lossOf } from "../../lib/nn/losses/table.ts";
 import type { Job, JobState } from "../../lib/protocol/jobs.ts";
 import { callOf, configOf } from "../../mixins/config.ts";
 import { followJob } from "../job-progress.ts";
@@ -161,7 +163,9 @@ const predict = command(
         },
       ],
     });
-    const probabilities = answer.outputs[0]!.data as Float32Array;
+    const scores = published.lineage ? lossOf(published.lineage.loss).scores : "probabilities";
+    const given = answer.outputs[0]!.data as Float32Array;
+    const probabilities = classProbabilities(given, given.length, scores);
     const best = probabilities.indexOf(Math.max(...probabilities));
     const { labels } = published;
     const truth = test.labels[index]!;

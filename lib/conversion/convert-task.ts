@@ -2,6 +2,7 @@
 
 import { loadDataset } from "../data/datasets.ts";
 import { classNames, firstExamples } from "../data/examples.ts";
+import { lossOf } from "../nn/losses/table.ts";
 import type { ActionResult, DatasetSelection } from "../protocol/actions.ts";
 import { serveTask } from "../runtime/task.ts";
 import { openStore } from "../store/open-store.ts";
@@ -23,7 +24,9 @@ serveTask(async (task: ConvertTask): Promise<ActionResult<"converter.convert">> 
     const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
     const examples = firstExamples(dataset.test, task.dataset.testLimit);
     const { bytes, signature, parity } = await convertCheckpoint(checkpoint, examples);
-    const labels = classNames(dataset.labelNames, signature.outputs[0]!.shape.at(-1)!);
+    const outputs = signature.outputs[0]!.shape.at(-1)!;
+    const named = outputs > 1 || lossOf(checkpoint.spec.loss).scores === "probabilities";
+    const labels = named ? classNames(dataset.labelNames, outputs) : [];
     return { onnx: await store.artifacts.put(bytes), signature, labels, parity };
   } finally {
     await store.close();

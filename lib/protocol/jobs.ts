@@ -27,7 +27,8 @@ export type TrainingSpec = {
     /** Share of the training examples held out, drawn with the run's split stream. @default 0 */
     validationSplit?: number;
   };
-  loss: string;
+  /** By name, or with options as Keras serialises it. */
+  loss: string | KerasObject;
   optimizer: KerasObject;
   /** @default 1 */
   epochs: number;

@@ -6,6 +6,7 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import { errorMessage, errorType } from "../errors.ts";
+import { lossOf } from "../nn/losses/table.ts";
 import type { ActionName, ActionParams, ActionResult, Call } from "../protocol/actions.ts";
 import type { Emit } from "../protocol/events.ts";
 import type { EpochRecord, Job, JobStage, TrainingProgress } from "../protocol/jobs.ts";
@@ -68,6 +69,7 @@ export async function runJob(
   const evaluation = await call(options, signal, "evaluator.evaluate", {
     onnx: converted.onnx,
     dataset: selection,
+    scores: lossOf(spec.loss).scores,
   });
 
   await enter("publishing");

@@ -8,7 +8,7 @@
 
 import { gradients } from "../autodiff/backward.ts";
 import { InvalidModelError } from "../errors.ts";
-import type { LayerValue, RandomInput, WeightSpec } from "../nn/layer.ts";
+import { inKerasOrder, type LayerValue, type RandomInput, type WeightSpec } from "../nn/layer.ts";
 import { classesOf, type Loss } from "../nn/losses/loss.ts";
 import { buildNetwork, type Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
@@ -139,8 +139,14 @@ function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptio
     training,
     weightValue: (spec) => weights.get(spec.name)!,
   });
-  const loss = options.loss(graph, built.output, labels);
-  return { ...built, flatWeights, weights, loss, correct: countCorrect(graph, built.output, labels) };
+  const loss = options.loss.append(graph, built.output, labels);
+  return {
+    ...built,
+    flatWeights,
+    weights,
+    loss,
+    correct: countCorrect(graph, built.output, labels, options.loss),
+  };
 }
 
 /** Rewrites the forward graph into less work with the same results. */
@@ -174,12 +180,22 @@ function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string
   );
 }
 
-function countCorrect(graph: GraphBuilder, output: LayerValue, labels: Value): Value {
-  classesOf(output);
+/** How many rows give their largest score to the class; one output says the second class when it is high. */
+function countCorrect(graph: GraphBuilder, output: LayerValue, labels: Value, loss: Loss): Value {
   const scores = output.logits?.value ?? output.value;
-  const best = graph.op("ArgMax", [scores], { axis: -1, keepdims: 0 });
+  const best =
+    classesOf(output) === 1
+      ? isSecondClass(graph, output, loss)
+      : graph.op("ArgMax", [scores], { axis: -1, keepdims: 0 });
   const hits = graph.op("Cast", [graph.op("Equal", [best, labels])], { to: ONNX_TYPE.FP32 });
   return graph.op("ReduceSum", [hits], { keepdims: 0 });
+}
+
+/** [batch], INT64: 1 where the single output is beyond the middle of its range. */
+function isSecondClass(graph: GraphBuilder, output: LayerValue, { scores }: Loss): Value {
+  const middle = graph.scalar(scores === "logits" ? 0 : 0.5);
+  const high = graph.op("Greater", [inKerasOrder(graph, output), middle]);
+  return graph.op("Squeeze", [graph.op("Cast", [high], { to: ONNX_TYPE.INT64 }), graph.ints([1])]);
 }
 
 function serialise(graph: GraphBuilder): Uint8Array {

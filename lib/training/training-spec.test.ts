@@ -45,6 +45,31 @@ describe("a training request", () => {
     });
   });
 
+  test("takes a loss with options, and keeps what says something", () => {
+    const loss = { class_name: "BinaryCrossentropy", config: { from_logits: true, axis: -1 } };
+    const serialised = { module: "keras.losses", registered_name: null, ...loss };
+    expect(parseTrainingSpec(given({ loss: serialised })).loss).toEqual(loss);
+  });
+
+  test.each<[string, unknown, string]>([
+    ["an option it does not have", { class_name: "Huber", config: { delat: 2 } }, "did you mean 'delta'"],
+    ["a sum over the batch", { class_name: "Huber", config: { reduction: "sum" } }, "loss.reduction"],
+    ["no class name", { config: {} }, "expected a name or {class_name, config}"],
+  ])("refuses a loss with %s", (_, loss, words) => {
+    const error = refusal(given({ loss }));
+    expect(error).toMatchObject({ type: "INVALID_MODEL", code: 400 });
+    expect(error.message).toContain(words);
+  });
+
+  test("refuses a loss that compares classes over one output", () => {
+    const architecture = network(["Flatten", {}], ["Dense", { units: 1, activation: "sigmoid" }]);
+    const error = refusal(given({ architecture, loss: "categorical_crossentropy" }));
+    expect(error.message).toContain("binary_crossentropy takes one output");
+    expect(parseTrainingSpec(given({ architecture, loss: "binary_crossentropy" })).loss).toBe(
+      "binary_crossentropy",
+    );
+  });
+
   test("keeps all that it says", () => {
     const full = {
       model: "digits.v2_x-1",

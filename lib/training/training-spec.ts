@@ -4,8 +4,11 @@
  */
 
 import { InvalidInputError, InvalidModelError } from "../errors.ts";
+import { kerasObject } from "../nn/config-reader.ts";
+import type { Loss } from "../nn/losses/loss.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
+import { GraphBuilder } from "../onnx/builder.ts";
 import { optimizerOf } from "../optim/table.ts";
 import type { TrainingSpec } from "../protocol/jobs.ts";
 import { planWeights, type WeightPlan } from "./step-graph.ts";
@@ -50,13 +53,11 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     return refuse("data.validationSplit", share, "a number from 0 to below 1");
   const promote = given.promote ?? DEFAULTS.promote;
   if (typeof promote !== "boolean") return refuse("promote", promote, "true or false");
-  const loss = given.loss ?? DEFAULTS.loss;
-  if (typeof loss !== "string") return refuse("loss", loss, "the name of a loss");
+  const loss = readLoss(given.loss ?? DEFAULTS.loss);
 
   const architecture =
     typeof given.architecture === "string" ? parseJson(given.architecture) : given.architecture;
-  assertTrainable(planWeights(parseNetwork(architecture)));
-  lossOf(loss);
+  assertTrainable(planWeights(parseNetwork(architecture)), lossOf(loss));
   const optimizer = given.optimizer ?? DEFAULTS.optimizer;
   optimizerOf(optimizer);
 
@@ -79,7 +80,7 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
 }
 
 /** What compiling the training step would refuse, without the time that takes. */
-function assertTrainable({ trainedLayout, outputShape }: WeightPlan): void {
+function assertTrainable({ trainedLayout, outputShape }: WeightPlan, loss: Loss): void {
   if (trainedLayout.size === 0)
     throw new InvalidModelError("architecture", "the network has no weights to train");
   if (outputShape.length !== 2)
@@ -87,6 +88,17 @@ function assertTrainable({ trainedLayout, outputShape }: WeightPlan): void {
       "network output",
       `received [batch,${outputShape.slice(1).join(",")}], expected [batch, classes] for class labels`,
     );
+  const graph = new GraphBuilder("loss");
+  const output = graph.input("output", "FP32", outputShape);
+  loss.append(graph, { value: output }, graph.input("labels", "INT64", [1]));
+}
+
+/** A name, or a Keras object with nothing but its class name and options. */
+function readLoss(value: unknown): TrainingSpec["loss"] {
+  if (typeof value === "string") return value;
+  if (typeof value !== "object")
+    return refuse("loss", value, 'the name of a loss or {"class_name", "config"}');
+  return kerasObject(value, "loss");
 }
 
 function parseJson(text: string): unknown {

@@ -49,12 +49,14 @@ serveTask(
       const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory);
       const classes = dataset.labelNames.length;
       const outputs = planWeights(network).outputShape.at(-1)!;
+      // One output tells two classes apart.
+      const told = Math.max(outputs, 2);
       // The test set's labels count too: found out only after training, they would have wasted it.
-      if (classes > outputs)
+      if (classes > told)
         throw new InvalidInputError({
           field: "architecture",
-          received: `a network of ${outputs} outputs`,
-          expected: `${classes} or more: data set '${dataset.name}' has ${classes} classes`,
+          received: `a network of ${outputs} output${outputs === 1 ? "" : "s"}`,
+          expected: `${classes} or more outputs: data set '${dataset.name}' has ${classes} classes`,
         });
       const examples = firstExamples(dataset.train, spec.data.trainLimit);
       const { epochs, batchSize, seed } = spec;

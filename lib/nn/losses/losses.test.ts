@@ -1,6 +1,7 @@
 /**
- * Losses and their gradients against Keras (test/fixtures/keras/losses.json) and TensorFlow.js. Float32 against
- * float32: 1e-5·(1 + |v|). Targets here are always class numbers.
+ * Losses and their gradients against Keras (test/fixtures/keras/losses.json, loss-options.json) and TensorFlow.js. Float32 against
+ * float32: 1e-5·(1 + |v|). Targets here are
+ * always class numbers.
  */
 
 import { readFileSync } from "node:fs";
@@ -9,8 +10,11 @@ import { tf } from "../../../test/support/witness.ts";
 import { gradients } from "../../autodiff/backward.ts";
 import { InvalidModelError, UnknownComponentError } from "../../errors.ts";
 import { GraphBuilder, type Value } from "../../onnx/builder.ts";
+import type { KerasObject } from "../../protocol/jobs.ts";
+import { activationOf } from "../activations.ts";
+import { lookUp } from "../config-reader.ts";
 import type { LayerValue } from "../layer.ts";
-import { lossOf } from "./table.ts";
+import { LOSSES, lossOf } from "./table.ts";
 
 type Case = {
   prediction: { shape: number[]; data: number[] };
@@ -25,7 +29,7 @@ const TOLERANCE = 1e-5;
 
 /** Loss and its gradient with respect to what the last layer gets. */
 async function run(
-  name: string,
+  name: unknown,
   x: { shape: number[]; data: ArrayLike<number> },
   labels: readonly number[],
   layer: (graph: GraphBuilder, x: Value) => LayerValue = (_, value) => ({ value }),
@@ -33,7 +37,7 @@ async function run(
   const graph = new GraphBuilder("loss");
   const input = graph.input("x", "FP32", x.shape);
   const y = graph.input("y", "INT64", [labels.length]);
-  const loss = lossOf(name)(graph, layer(graph, input), y);
+  const loss = lossOf(name).append(graph, layer(graph, input), y);
   expect(loss.shape).toEqual([]);
   graph.output(gradients(graph, loss, [input])[0]!, "dx");
   graph.output(loss, "loss");
@@ -98,6 +102,85 @@ describe("cross-entropy", () => {
   });
 });
 
+const OPTIONS: {
+  loss: KerasObject;
+  activation: string;
+  x: { shape: number[]; data: number[] };
+  labels: number[];
+  value: number;
+  gradient: number[];
+}[] = JSON.parse(
+  readFileSync(new URL("../../../test/fixtures/keras/loss-options.json", import.meta.url), "utf8"),
+);
+
+/** A last activation as readActivation leaves it. */
+function activated(name: string) {
+  return (graph: GraphBuilder, x: Value): LayerValue => {
+    const value = activationOf(name)(graph, x);
+    return name === "softmax" || name === "sigmoid"
+      ? { value, logits: { value: x, activation: name } }
+      : { value };
+  };
+}
+
+describe("every loss in its options", () => {
+  test.each(
+    OPTIONS.map((given) => {
+      const { name, reduction, ...options } = given.loss.config;
+      return [`${name} ${JSON.stringify(options)} of ${given.activation} [${given.x.shape}]`, given] as const;
+    }),
+  )("%s is Keras's, value and gradient", async (_, given) => {
+    const found = await run(given.loss, given.x, given.labels, activated(given.activation));
+    expect(worstError([found.loss], [given.value])).toBeLessThan(TOLERANCE);
+    expect(worstError(found.gradient, given.gradient)).toBeLessThan(TOLERANCE);
+  });
+
+  test("is among those compared", () => {
+    const definitions = new Set(OPTIONS.map(({ loss }) => lookUp(LOSSES, "loss", loss.class_name)));
+    for (const [name, definition] of Object.entries(LOSSES))
+      expect({ name, compared: definitions.has(definition) }).toEqual({ name, compared: true });
+  });
+});
+
+describe("scores ten thousand from nought", () => {
+  const SCORES = [1e4, -1e4, 90, -90, 0, 1e4, -1e4, 0];
+  const loss = (class_name: string, config = {}) => ({ class_name, config });
+  test.each<[unknown, string, number]>([
+    ["binary_crossentropy", "sigmoid", 1],
+    ["binary_crossentropy", "sigmoid", 4],
+    ["binary_crossentropy", "softmax", 4],
+    ["categorical_crossentropy", "sigmoid", 4],
+    [loss("CategoricalCrossentropy", { from_logits: true, label_smoothing: 0.1 }), "linear", 4],
+    [loss("CategoricalCrossentropy", { label_smoothing: 0.1 }), "softmax", 4],
+    ...[0, 0.5, 1, 2].flatMap((gamma): [unknown, string, number][] => [
+      [loss("BinaryFocalCrossentropy", { gamma }), "sigmoid", 1],
+      [loss("CategoricalFocalCrossentropy", { gamma }), "softmax", 4],
+      [loss("CategoricalFocalCrossentropy", { gamma }), "sigmoid", 4],
+    ]),
+    ["kl_divergence", "softmax", 4],
+    ["kl_divergence", "sigmoid", 4],
+    ["poisson", "sigmoid", 1],
+    ["log_cosh", "linear", 1],
+    ["huber", "linear", 4],
+    ["mean_absolute_error", "linear", 4],
+    ["squared_hinge", "linear", 1],
+    ["categorical_hinge", "linear", 4],
+    ["cosine_similarity", "linear", 4],
+  ])("give %j of %s outputs (%i) a finite value and gradient", async (given, activation, outputs) => {
+    const rows = SCORES.length / outputs;
+    const labels = Array.from({ length: rows }, (_, i) => i % 2);
+    for (const flipped of [labels, labels.map((label) => 1 - label)]) {
+      const found = await run(
+        given,
+        { shape: [rows, outputs], data: SCORES },
+        flipped,
+        activated(activation),
+      );
+      expect([found.loss, ...found.gradient].filter((v) => !Number.isFinite(v))).toEqual([]);
+    }
+  });
+});
+
 describe("mean squared error", () => {
   test.each(["mean_squared_error", "mse", "MeanSquaredError"])("%s is Keras's over one-hot targets", (name) =>
     expectAsKeras(name, KERAS.mse!),
@@ -113,12 +196,55 @@ describe("refused", () => {
     expect(() => lossOf("constructor")).toThrow(UnknownComponentError);
   });
 
+  test.each<[unknown, string]>([
+    [{ class_name: "Huber", config: { delta: -1 } }, "loss.delta"],
+    [{ class_name: "Huber", config: { delat: 1 } }, "did you mean 'delta'"],
+    [{ class_name: "BinaryCrossentropy", config: { reduction: "sum" } }, "loss.reduction"],
+    [{ class_name: "BinaryCrossentropy", config: { axis: 0 } }, "loss.axis"],
+    [{ class_name: "BinaryCrossentropy", config: { from_logits: 1 } }, "loss.from_logits"],
+    [{ class_name: "CategoricalCrossentropy", config: { label_smoothing: 1.5 } }, "loss.label_smoothing"],
+    [
+      { class_name: "SparseCategoricalCrossentropy", config: { label_smoothing: 0.1 } },
+      "loss.label_smoothing",
+    ],
+    [{ class_name: "SparseCategoricalCrossentropy", config: { ignore_class: 0 } }, "loss.ignore_class"],
+    [{ class_name: "BinaryFocalCrossentropy", config: { gamma: -1 } }, "loss.gamma"],
+    [{ config: {} }, "expected a name or {class_name, config}"],
+  ])("%j, naming the option", (given, words) => {
+    expect(() => lossOf(given)).toThrow(InvalidModelError);
+    expect(() => lossOf(given)).toThrow(words);
+  });
+
+  test.each(["softmax", "sigmoid"])("from_logits after a %s, which gives no logits", (name) => {
+    const graph = new GraphBuilder("loss");
+    const output = activated(name)(graph, graph.input("x", "FP32", [2, 3]));
+    const labels = graph.input("y", "INT64", [2]);
+    for (const class_name of ["CategoricalCrossentropy", "BinaryCrossentropy"])
+      expect(() =>
+        lossOf({ class_name, config: { from_logits: true } }).append(graph, output, labels),
+      ).toThrow(`the network ends with ${name}, which gives no logits`);
+  });
+
+  test.each([
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "kl_divergence",
+    "cosine_similarity",
+  ])("%s of one output, which has nothing to be compared with", (name) => {
+    const graph = new GraphBuilder("loss");
+    const output = { value: graph.input("x", "FP32", [2, 1]) };
+    const labels = graph.input("y", "INT64", [2]);
+    expect(() => lossOf(name).append(graph, output, labels)).toThrow("binary_crossentropy takes one output");
+  });
+
   test.each(["mse", "categorical_crossentropy"])("%s of an output that is no vector of classes", (name) => {
     const graph = new GraphBuilder("loss");
     const image = graph.input("x", "FP32", [2, 3, 3]);
     const labels = graph.input("y", "INT64", [2]);
-    expect(() => lossOf(name)(graph, { value: image }, labels)).toThrow(InvalidModelError);
-    expect(() => lossOf(name)(graph, { value: image }, labels)).toThrow(
+    expect(() => lossOf(name).append(graph, { value: image }, labels)).toThrow(InvalidModelError);
+    expect(() => lossOf(name).append(graph, { value: image }, labels)).toThrow(
       "received [2,3,3], expected [batch, classes]",
     );
   });
