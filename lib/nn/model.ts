@@ -150,7 +150,7 @@ function parseFunctional(config: ConfigReader, where: string): Model {
   const { order, output: last } = orderApplications(wired, output, dialect);
   return {
     name,
-    input: readInput(declared.find(({ class_name: className }) => className === "InputLayer")!),
+    input: { ...readInput(declared[wired.findIndex(({ isInput }) => isInput)]!), name: input.layer },
     frozen: !config.boolean("trainable", true),
     layers: [...layers.values()],
     steps: order.slice(1).map((step) => ({ layer: layers.get(step.layer)!, inputs: step.inputs })),
@@ -226,7 +226,7 @@ function statesShape(object: KerasObject): boolean {
 }
 
 /** The input that a first layer states. */
-export function readInput(first: KerasObject): ModelInput {
+function readInput(first: KerasObject): ModelInput {
   const config = (first.config ?? {}) as Record<string, unknown>;
   const shape = shapeOf(first);
   if (!Array.isArray(shape) || shape.length < 2)
