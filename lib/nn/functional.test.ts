@@ -113,6 +113,23 @@ describe("functional models", () => {
   });
 });
 
+describe("models within models", () => {
+  const within = (depth: number, applications: string[][]): ReturnType<typeof functional> => {
+    if (depth === 0) return functional([input("x", 4), dense("out", applied(["x"]), { units: 4 })]);
+    const inner = { ...within(depth - 1, applications), name: "m", inbound_nodes: applied(...applications) };
+    return functional([input("x", 4), inner], ["m", applications.length, 0]);
+  };
+
+  test("may lie 32 deep and no deeper", () => {
+    expect(build(within(32, [["x"]])).output.value.shape).toEqual([2, 4]);
+    expect(() => build(within(33, [["x"]]))).toThrow("models lie within models more than 32 deep");
+  });
+
+  test("that are each applied twice are refused before they fill the memory", () => {
+    expect(() => build(within(30, [["x"], ["m"]]))).toThrow("layers are applied more than 50000 times");
+  });
+});
+
 describe("refused functional models", () => {
   const x = input("x", 4);
   const cases: [string, unknown, string][] = [

@@ -53,12 +53,18 @@ function readKeras2(node: unknown[], where: string): TensorRef[] {
   });
 }
 
+/** A tensor, a list of tensors, or nothing. */
 function readArgument(argument: unknown, where: string): TensorRef[] {
   if (argument === null) return [];
-  if (Array.isArray(argument)) return argument.flatMap((inner: unknown) => readArgument(inner, where));
-  const { class_name, config } = argument as { class_name?: unknown; config?: { keras_history?: unknown } };
-  if (class_name !== "__keras_tensor__") return refuse(where, argument, "a tensor of the model");
-  return [readTriple(config?.keras_history, where)];
+  const tensors: unknown[] = Array.isArray(argument) ? argument : [argument];
+  return tensors.map((tensor) => {
+    const { class_name, config } = (tensor ?? {}) as {
+      class_name?: unknown;
+      config?: { keras_history?: unknown };
+    };
+    if (class_name !== "__keras_tensor__") return refuse(where, tensor, "a tensor of the model");
+    return readTriple(config?.keras_history, where);
+  });
 }
 
 function readTriple(value: unknown, where: string): TensorRef {

@@ -31,14 +31,19 @@ export type Model = {
   output: number;
 };
 
-const MODELS: Readonly<Record<string, (config: ConfigReader, where: string) => Model>> = {
+/** Models within models; deeper is no network but an attempt on the stack. */
+const MAX_DEPTH = 32;
+
+const MODELS: Readonly<Record<string, (config: ConfigReader, where: string, depth: number) => Model>> = {
   Sequential: parseSequential,
   Functional: parseFunctional,
   Model: parseFunctional,
 };
 
 /** @throws {InvalidModelError} {UnknownLayerError} {UnknownComponentError} naming what is wrong and where */
-export function parseModel(declared: unknown, where: string): Model {
+export function parseModel(declared: unknown, where: string, depth = 0): Model {
+  if (depth > MAX_DEPTH)
+    throw new InvalidModelError(where, `models lie within models more than ${MAX_DEPTH} deep`);
   const { class_name: className, config } = kerasObject(declared, where);
   const parse = Object.hasOwn(MODELS, className) ? MODELS[className] : undefined;
   const known = Object.keys(MODELS);
@@ -46,7 +51,7 @@ export function parseModel(declared: unknown, where: string): Model {
   const reader = new ConfigReader(`${where}.config`, config);
   reader.ignore("build_input_shape");
   checkPrecision(reader);
-  const model = parse(reader, where);
+  const model = parse(reader, where, depth);
   reader.done();
   if (model.output === 0)
     throw new InvalidModelError(`${where}.config.layers`, "there is no layer after the input");
@@ -80,13 +85,13 @@ export function applyModel(model: Model, context: LayerContext, input: LayerValu
   return values[model.output]!;
 }
 
-function parseSequential(config: ConfigReader, where: string): Model {
+function parseSequential(config: ConfigReader, where: string, depth: number): Model {
   const declared = readLayers(config, where);
   const first = declared[0]!;
   const isInput = first.class_name === "InputLayer";
   const names = new Set<string>();
   const layers = (isInput ? declared.slice(1) : declared).map((object) =>
-    parseLayer(object, uniqueName(nameOf(object), object.class_name, names)),
+    parseLayer(object, uniqueName(nameOf(object), object.class_name, names), depth),
   );
   return {
     name: modelName(config),
@@ -98,7 +103,7 @@ function parseSequential(config: ConfigReader, where: string): Model {
   };
 }
 
-function parseFunctional(config: ConfigReader, where: string): Model {
+function parseFunctional(config: ConfigReader, where: string, depth: number): Model {
   const declared = readLayers(config, where);
   const name = modelName(config);
   const ends = (field: "input_layers" | "output_layers") => {
@@ -133,7 +138,7 @@ function parseFunctional(config: ConfigReader, where: string): Model {
 
   const layers = new Map(
     declared.flatMap((object, i) =>
-      wired[i]!.isInput ? [] : [[i, parseLayer(object, wired[i]!.name)] as const],
+      wired[i]!.isInput ? [] : [[i, parseLayer(object, wired[i]!.name, depth)] as const],
     ),
   );
   declared.forEach(({ class_name: className }, i) => {
@@ -186,10 +191,10 @@ function nameOf({ name, config }: DeclaredObject): unknown {
   return name ?? (config as { name?: unknown } | null)?.name;
 }
 
-function parseLayer(object: DeclaredObject, name: string): DeclaredLayer {
+function parseLayer(object: DeclaredObject, name: string, depth: number): DeclaredLayer {
   const { class_name: className, config } = object;
   if (Object.hasOwn(MODELS, className)) {
-    const model = parseModel(object, `layer '${name}'`);
+    const model = parseModel(object, `layer '${name}'`, depth + 1);
     return { name, className, frozen: model.frozen, apply: (c, [x]) => applyModel(model, c, x!) };
   }
   const definition = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;

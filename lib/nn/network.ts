@@ -51,12 +51,16 @@ export function buildNetwork(
   return { output, weights, updates, randomInputs };
 }
 
+/** Shared models inside shared models multiply: a short declaration could ask for any number of layers. */
+const MAX_APPLICATIONS = 50_000;
+
 type Declared = { spec: WeightSpec; owner: string; current: Value };
 
 class Build {
   readonly weights: WeightSpec[] = [];
   readonly updates = new Map<string, Value>();
   readonly randomInputs: RandomInput[] = [];
+  private applications = 0;
   private readonly graph: GraphBuilder;
   private readonly training: boolean;
   private readonly weightValue: (spec: WeightSpec) => Value;
@@ -79,7 +83,14 @@ class Build {
       training: this.training,
       frozen,
       layerName,
-      within: (name, options) => this.context([...path, name], frozen || options?.frozen === true),
+      within: (name, options) => {
+        if (++this.applications > MAX_APPLICATIONS)
+          throw new InvalidModelError(
+            "architecture",
+            `layers are applied more than ${MAX_APPLICATIONS} times`,
+          );
+        return this.context([...path, name], frozen || options?.frozen === true);
+      },
       weight: (spec) =>
         this.weight(
           { ...spec, name: `${layerName}/${spec.name}`, trainable: spec.trainable && !frozen },
