@@ -1,5 +1,5 @@
 /**
- * A declared network: Keras JSON (`model.to_json()`), parsed and checked once by model.ts, and built into any ONNX
+ * A declared network: Keras JSON (`model.to_json()`), parsed and checked once by parse-model.ts, and built into any ONNX
  * graph. Weights are named "<layer>/<variable>", those of a nested model "<model>/<layer>/<variable>", and declared
  * once however often their layer is applied.
  */
@@ -7,7 +7,8 @@
 import { InvalidModelError } from "../errors.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
 import type { LayerContext, LayerValue, RandomInput, WeightSpec } from "./layer.ts";
-import { applyModel, type Model, type ModelInput, parseModel } from "./model.ts";
+import { applyModel, type Model, type ModelInput } from "./model.ts";
+import { parseModel } from "./parse-model.ts";
 
 export type Network = Model & {
   input: ModelInput;
