@@ -12,6 +12,14 @@ describe("isWorthRetrying", () => {
   });
 });
 
+describe("a service that is not found", () => {
+  test("is asked for elsewhere when it was one node that had it no more", () => {
+    const error = (data: object) => new Errors.ServiceNotFoundError({ action: "s.a", ...data });
+    expect(isWorthRetrying(error({ nodeID: "stopping" }))).toBe(true);
+    expect(isWorthRetrying(error({}))).toBe(false);
+  });
+});
+
 describe("ElsewhereStrategy", () => {
   type Parameters = ConstructorParameters<typeof ElsewhereStrategy>;
   type Arguments = globalThis.Parameters<ElsewhereStrategy["select"]>;

@@ -14,17 +14,13 @@ type Endpoint = Parameters<Strategies.RoundRobin["select"]>[0][number];
 type Attempt = { _retryAttempts?: number | null; nodeID?: string | null };
 
 /** Deadlines that passed, and queues that are full: a second attempt would only add to the load. */
-const HOPELESS = new Set([
-  "REQUEST_TIMEOUT",
-  "REQUEST_SKIPPED",
-  "DEADLINE_EXCEEDED",
-  "QUEUE_FULL",
-  "SERVICE_NOT_FOUND",
-]);
+const HOPELESS = new Set(["REQUEST_TIMEOUT", "REQUEST_SKIPPED", "DEADLINE_EXCEEDED", "QUEUE_FULL"]);
 
 /** Whether the same call may succeed on another node, or on this one in a moment. */
 export function isWorthRetrying(error: unknown): boolean {
-  const { retryable, type } = (error ?? {}) as { retryable?: unknown; type?: unknown };
+  const { retryable, type, data } = (error ?? {}) as { retryable?: unknown; type?: unknown; data?: unknown };
+  // Nobody offers the action; or, where a node is named, that one no longer does: it is stopping, others go on.
+  if (type === "SERVICE_NOT_FOUND") return (data as { nodeID?: unknown } | undefined)?.nodeID != null;
   return retryable === true && !HOPELESS.has(String(type));
 }
 

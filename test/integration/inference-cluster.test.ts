@@ -184,9 +184,11 @@ describe("two inference processes behind NATS", () => {
       }),
     );
     await new Promise((resolve) => setTimeout(resolve, 50));
+    // Heard from the start: the node may be gone before the last client is answered by the other.
+    const exited = once(nodes[1]!, "exit");
     nodes[1]!.kill("SIGTERM");
     await clients;
-    await once(nodes[1]!, "exit");
+    await exited;
     expect(nodes[1]!.exitCode).toBe(0);
   });
 });
