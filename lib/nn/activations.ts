@@ -24,8 +24,3 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
 export function activationOf(name: string): Activation {
   return lookUp(ACTIVATIONS, "activation", name);
 }
-
-/** Whether `f(max(a, b)) = max(f(a), f(b))` element by element: it may then be moved past a max-pooling. */
-export function isMonotone(name: string): boolean {
-  return ["linear", "relu", "sigmoid", "tanh", "softplus"].includes(name);
-}

@@ -18,7 +18,7 @@ describe("names of values", () => {
     const graph = new GraphBuilder("g");
     expect(graph.scalar(2)).toBe(graph.scalar(2));
     expect(graph.ints([1, 2])).toBe(graph.ints([1, 2]));
-    expect(graph.scalar(2)).not.toBe(graph.scalarOf("INT64", 2));
+    expect(graph.scalar(2)).not.toBe(graph.scalar(3));
     expect(graph.ints([12])).not.toBe(graph.ints([1, 2]));
   });
 });

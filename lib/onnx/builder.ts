@@ -4,7 +4,7 @@
  */
 
 import { InvalidModelError } from "../errors.ts";
-import { allocate, type Datatype, type NumericArray } from "../tensor/datatype.ts";
+import type { Datatype } from "../tensor/datatype.ts";
 import {
   type Attributes,
   type Dim,
@@ -70,15 +70,6 @@ export class GraphBuilder {
       shape: [],
       data: Float32Array.of(number),
     }));
-  }
-
-  /** A scalar constant of the given type. */
-  scalarOf(datatype: Datatype, number: number): Value {
-    return this.shared(`scalar:${datatype}:${number}`, "scalar", () => {
-      const data = allocate(datatype, 1) as NumericArray;
-      data[0] = datatype === "INT64" || datatype === "UINT64" ? BigInt(number) : number;
-      return { datatype, shape: [], data };
-    });
   }
 
   /** A constant that is the same wherever it is asked for under `name`. */

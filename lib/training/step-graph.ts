@@ -21,7 +21,6 @@ import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import { joinGradients } from "../optim/clipping.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { Datatype } from "../tensor/datatype.ts";
-import { elementCount } from "../tensor/tensor.ts";
 import { layoutOf, type WeightLayout } from "./weight-layout.ts";
 
 export type StepOptions = {
@@ -200,8 +199,4 @@ function isSecondClass(graph: GraphBuilder, output: LayerValue, { scores }: Loss
 
 function serialise(graph: GraphBuilder): Uint8Array {
   return writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} });
-}
-
-export function featureSize(network: Network): number {
-  return elementCount(network.input.shape);
 }
