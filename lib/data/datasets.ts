@@ -100,8 +100,11 @@ export type DatasetFiles = Record<keyof typeof FILES, string>;
 
 /** The data set's four files. @throws {DatasetNotFoundError} naming the first that is missing */
 export async function findDatasetFiles(name: string, folder: string): Promise<DatasetFiles> {
-  const found = Object.entries(FILES).map(async ([role, stem]) => [role, await findFile(name, folder, stem)]);
-  return Object.fromEntries(await Promise.all(found)) as DatasetFiles;
+  const files: Partial<DatasetFiles> = {};
+  // One after another: the first that is missing is then the first in the list, not the first to answer.
+  for (const [role, stem] of Object.entries(FILES) as [keyof typeof FILES, string][])
+    files[role] = await findFile(name, folder, stem);
+  return files as DatasetFiles;
 }
 
 async function findFile(name: string, folder: string, stem: string): Promise<string> {
