@@ -7,7 +7,7 @@
 import { InvalidModelError } from "../../errors.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import type { LayerDefinition } from "../layer.ts";
-import { alongAxis, readInitializer, refusePenalties } from "./common.ts";
+import { alongAxis, readInitializer, readWeight, refusePenalties } from "./common.ts";
 
 /** Keras 3 writes the axis as a number, Keras 2 as a list of one. */
 function readAxis(config: ConfigReader): number {
@@ -22,18 +22,18 @@ export const batchNormalization: LayerDefinition = (config) => {
   const epsilon = config.number("epsilon", { fallback: 1e-3, min: 0 });
   const center = config.boolean("center", true);
   const scale = config.boolean("scale", true);
-  const initializers = {
-    beta: readInitializer(config, "beta_initializer", "Zeros"),
-    gamma: readInitializer(config, "gamma_initializer", "Ones"),
-    moving_mean: readInitializer(config, "moving_mean_initializer", "Zeros"),
-    moving_variance: readInitializer(config, "moving_variance_initializer", "Ones"),
+  const declared = {
+    beta: readWeight(config, "beta", "Zeros"),
+    gamma: readWeight(config, "gamma", "Ones"),
+    moving_mean: { initializer: readInitializer(config, "moving_mean_initializer", "Zeros") },
+    moving_variance: { initializer: readInitializer(config, "moving_variance_initializer", "Ones") },
   };
   config.unset("synchronized", false);
   config.unset("renorm", false);
   config.unset("virtual_batch_size");
   // Without renorm its settings have no effect.
   config.ignore("fused", "renorm_clipping", "renorm_momentum");
-  refusePenalties(config, "beta", "gamma");
+  refusePenalties(config);
 
   return (c, [x]) => {
     const { value, order } = x!;
@@ -44,11 +44,11 @@ export const batchNormalization: LayerDefinition = (config) => {
     if (kerasAxis === 0) throw new InvalidModelError("axis", "received 0, the batch; expected another axis");
     if (typeof size !== "number") throw new InvalidModelError("input", `axis ${axis} must have a known size`);
     const g = c.graph;
-    const weight = (name: keyof typeof initializers, trainable: boolean) =>
+    const weight = (name: keyof typeof declared, trainable: boolean) =>
       c.weight({
         name,
         shape: [size],
-        initializer: initializers[name],
+        ...declared[name],
         fans: { fanIn: size, fanOut: size },
         trainable,
       });

@@ -4,7 +4,7 @@ import type { Value } from "../../onnx/builder.ts";
 import { activationOf } from "../activations.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import { type Initializer, initializerOf } from "../initializers.ts";
-import { inKerasOrder, type LayerContext, type LayerValue } from "../layer.ts";
+import { inKerasOrder, type LayerContext, type LayerValue, type WeightSpec } from "../layer.ts";
 
 /** Reads `activation`; the result applies it and remembers the scores before a softmax or sigmoid. */
 export function readActivation(config: ConfigReader): (c: LayerContext, x: LayerValue) => LayerValue {
@@ -28,6 +28,16 @@ export function readActivation(config: ConfigReader): (c: LayerContext, x: Layer
 
 export function readInitializer(config: ConfigReader, name: string, fallback: string): Initializer {
   return initializerOf(config.component(name, fallback), `${config.where}.${name}`);
+}
+
+/** What a weight is declared with besides its shape; spread into `LayerContext.weight`. */
+export type DeclaredWeight = Pick<WeightSpec, "initializer">;
+
+/** Reads `<variable>_initializer`, `<variable>_regularizer` and `<variable>_constraint`. */
+export function readWeight(config: ConfigReader, variable: string, fallback: string): DeclaredWeight {
+  config.unset(`${variable}_regularizer`);
+  config.unset(`${variable}_constraint`);
+  return { initializer: readInitializer(config, `${variable}_initializer`, fallback) };
 }
 
 /** Options Keras writes for every weighted layer that this layer cannot honour unless they are unset. */

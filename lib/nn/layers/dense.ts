@@ -2,15 +2,15 @@
 
 import { InvalidModelError } from "../../errors.ts";
 import { inKerasOrder, type LayerDefinition } from "../layer.ts";
-import { readActivation, readInitializer, refusePenalties } from "./common.ts";
+import { readActivation, readWeight, refusePenalties } from "./common.ts";
 
 export const dense: LayerDefinition = (config) => {
   const units = config.integer("units", {});
   const useBias = config.boolean("use_bias", true);
-  const kernelInitializer = readInitializer(config, "kernel_initializer", "GlorotUniform");
-  const biasInitializer = readInitializer(config, "bias_initializer", "Zeros");
+  const declaredKernel = readWeight(config, "kernel", "GlorotUniform");
+  const declaredBias = readWeight(config, "bias", "Zeros");
   const activate = readActivation(config);
-  refusePenalties(config, "kernel", "bias");
+  refusePenalties(config);
 
   return (c, [x]) => {
     const input = inKerasOrder(c.graph, x!);
@@ -21,12 +21,12 @@ export const dense: LayerDefinition = (config) => {
     const kernel = c.weight({
       name: "kernel",
       shape: [depth, units],
-      initializer: kernelInitializer,
+      ...declaredKernel,
       fans,
       trainable: true,
     });
     const bias = useBias
-      ? c.weight({ name: "bias", shape: [units], initializer: biasInitializer, fans, trainable: true })
+      ? c.weight({ name: "bias", shape: [units], ...declaredBias, fans, trainable: true })
       : undefined;
     if (input.shape.length === 2)
       return activate(c, { value: c.graph.op("Gemm", bias ? [input, kernel, bias] : [input, kernel]) });
