@@ -290,6 +290,41 @@ function windows(): Case[] {
       attributes: { kernel_shape: kernel, strides, dilations, pads },
     });
   }
+  // Groups: several channels and filters in each, one channel with one filter, one channel with several.
+  for (let i = 0; i < 24; i++) {
+    const kernel = [draw(1, 3), draw(1, 3)];
+    const strides = i % 2 ? [1, 1] : [draw(1, 3), draw(1, 3)];
+    const dilations = [draw(1, 2), draw(1, 2)];
+    const pads = [draw(0, 2), draw(0, 1), draw(0, 1), draw(0, 2)];
+    const size = [0, 1].map((axis) => dilations[axis]! * (kernel[axis]! - 1) + 1 + draw(0, 3));
+    const group = draw(2, 3);
+    const [depth, each] = [[2, 2] as const, [1, 1] as const, [1, 2] as const][i % 3]!;
+    const batch = draw(1, 2);
+    const title = `${group} groups image [${size}] kernel [${kernel}] strides [${strides}] dilations [${dilations}] pads [${pads}]`;
+    const rest = [x([group * each, depth, ...kernel]), i % 2 ? x([group * each]) : undefined];
+    const attributes = { kernel_shape: kernel, strides, dilations, pads, group };
+    const channels = depth * group;
+    cases.push({ op: "ColumnConv", title, inputs: [x([channels, batch, ...size]), ...rest], attributes });
+    cases.push({ op: "Conv", title, inputs: [x([batch, channels, ...size]), ...rest], attributes });
+  }
+  for (let i = 0; i < 24; i++) {
+    const kernel = [draw(1, 3), draw(1, 3)];
+    const strides = [draw(1, 3), draw(1, 3)];
+    const dilations = i % 3 === 2 ? [2, draw(1, 2)] : [1, 1];
+    const pads = [0, 1, 0, 1].map((axis) => Math.min(draw(0, 1), kernel[axis]! - 1));
+    const output_padding = strides.map((stride) => draw(0, stride - 1));
+    const [batch, depth, filters, group] = [draw(1, 2), draw(1, 2), draw(1, 2), i % 4 === 1 ? 2 : 1];
+    cases.push({
+      op: "ConvTranspose",
+      title: `${group} groups kernel [${kernel}] strides [${strides}] dilations [${dilations}] pads [${pads}] more [${output_padding}]`,
+      inputs: [
+        x([batch, depth * group, draw(2, 3), draw(1, 3)]),
+        x([depth * group, filters, ...kernel]),
+        i % 2 ? x([filters * group]) : undefined,
+      ],
+      attributes: { kernel_shape: kernel, strides, dilations, pads, output_padding, group },
+    });
+  }
   for (let i = 0; i < 24; i++) {
     const kernel = [draw(1, 3), draw(1, 3)];
     const dilations = i % 4 === 3 ? [2, draw(1, 2)] : [1, 1];
@@ -540,15 +575,12 @@ describe("the walk back through a graph", () => {
     ).toThrow("without weights or ignore_index");
   });
 
-  test("refuses grouped and one-dimensional convolution", () => {
-    const refuse = (input: number[], kernel: number[], group: number) => () => {
-      const graph = new GraphBuilder("walk");
-      const image = graph.input("image", "FP32", input);
-      const weight = graph.input("weight", "FP32", kernel);
-      const y = graph.op("Conv", [image, weight], { group });
-      gradients(graph, graph.op("ReduceSum", [y], { keepdims: 0 }), [weight]);
-    };
-    expect(refuse([1, 2, 3, 3], [2, 1, 2, 2], 2)).toThrow("only ungrouped two-dimensional convolution");
-    expect(refuse([1, 2, 5], [2, 2, 2], 1)).toThrow("only ungrouped two-dimensional convolution");
+  test("refuses one-dimensional convolution", () => {
+    const graph = new GraphBuilder("walk");
+    const image = graph.input("image", "FP32", [1, 2, 5]);
+    const weight = graph.input("weight", "FP32", [2, 2, 2]);
+    const y = graph.op("Conv", [image, weight]);
+    const loss = graph.op("ReduceSum", [y], { keepdims: 0 });
+    expect(() => gradients(graph, loss, [weight])).toThrow("only two-dimensional convolution");
   });
 });

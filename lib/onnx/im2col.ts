@@ -55,6 +55,8 @@ export class ImageViews {
 
   private view(starts: readonly number[], steps: readonly number[], out: readonly number[]): Value {
     const ends = starts.map((start, axis) => start + (out[axis]! - 1) * steps[axis]! + 1);
+    const whole = this.image.shape.slice(2).every((size, axis) => size === out[axis]);
+    if (whole) return this.image;
     const key = [starts, steps, ends].join(";");
     let view = this.cut.get(key);
     if (!view) {

@@ -175,8 +175,8 @@ function windows(): Case[] {
     if (spatial === 2)
       cases.push({
         op: "ColumnConv",
-        inputs: [x(depth, 2, ...size), x(filters, depth, ...kernel)],
-        attributes,
+        inputs: [x(depth * group, 2, ...size), x(filters, depth, ...kernel)],
+        attributes: { ...attributes, group },
         outputs: draw(1, 2),
       });
     cases.push({

@@ -46,15 +46,17 @@ const conv: ShapeRule = (n) => {
 /** Moiety's own (see passes/lower-column-conv.ts): channels before the batch, and the im2col matrix as well. */
 const columnConv: ShapeRule = (n) => {
   const [x, weight] = [n.input(0), n.input(1)];
+  const group = n.int("group", 1);
   const [filters, depth, ...kernel] = weight.shape as number[];
-  if (x.shape.length !== 4 || x.shape[0] !== depth)
-    n.fail(`input ${describe(x.shape)} does not fit weights ${describe(weight.shape)}`);
+  const channels = depth! * group;
+  if (x.shape.length !== 4 || x.shape[0] !== channels || filters! % group !== 0)
+    n.fail(`input ${describe(x.shape)} does not fit weights ${describe(weight.shape)} in ${group} group(s)`);
   const spatial = slide(n, x.shape.slice(2), windowOf(n, kernel), false) as number[];
   const batch = x.shape[1] as number;
   const size = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1);
   return [
     { datatype: x.datatype, shape: [filters!, batch, ...spatial] },
-    { datatype: x.datatype, shape: [depth! * size(kernel), batch * size(spatial)] },
+    { datatype: x.datatype, shape: [channels * size(kernel), batch * size(spatial)] },
   ];
 };
 
