@@ -27,11 +27,11 @@ export type Converted = { bytes: Uint8Array; signature: ModelSignature; parity: 
 export async function convertCheckpoint(checkpoint: Checkpoint, examples: Examples): Promise<Converted> {
   const network = parseNetwork(checkpoint.spec.architecture);
   const { bytes, signature } = compileInference(network, checkpoint.weights);
-  if (examples.featureShape.join() !== network.input.shape.join())
+  if (examples.featureShape.join() !== network.inputs[0]!.shape.join())
     throw new InvalidInputError({
       field: "dataset",
       received: `examples of shape [${examples.featureShape.join(",")}]`,
-      expected: `[${network.input.shape.join(",")}], the network's input`,
+      expected: `[${network.inputs[0]!.shape.join(",")}], the network's input`,
     });
   const count = Math.min(PARITY_EXAMPLES, examples.count);
   const size = examples.features.length / examples.count;
@@ -55,9 +55,9 @@ export async function convertCheckpoint(checkpoint: Checkpoint, examples: Exampl
     ...weightFeeds(plan, checkpoint),
   });
   const received = await run(bytes, signature.outputs[0]!.name, {
-    [network.input.name]: new ort.Tensor("float32", Float32Array.from(raw as Uint8Array), [
+    [network.inputs[0]!.name]: new ort.Tensor("float32", Float32Array.from(raw as Uint8Array), [
       count,
-      ...network.input.shape,
+      ...network.inputs[0]!.shape,
     ]),
   });
 

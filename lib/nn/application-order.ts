@@ -7,40 +7,54 @@
  */
 
 import { InvalidModelError } from "../errors.ts";
-import type { Dialect, TensorRef } from "./inbound-nodes.ts";
+import type { Dialect, InboundNode, TensorRef } from "./inbound-nodes.ts";
+import type { ValueRef } from "./model.ts";
 import { nearest } from "./nearest.ts";
 
 export type WiredLayer = {
   name: string;
-  /** The inputs of each application; none for the input layer. */
-  applications: TensorRef[][];
-  isInput: boolean;
+  /** Each application; none for an input layer. */
+  applications: InboundNode[];
+  /** Place among the model's inputs, for an input layer. */
+  input?: number;
   /** Whether the layer is a model itself, and of which kind. */
   nested?: "Sequential" | "Functional";
 };
 
-/** One application: `layer` by its place among the layers, `inputs` by their places in the order. */
-export type OrderedApplication = { layer: number; inputs: number[] };
+/** One application: `layer` by its place among the layers. */
+export type OrderedApplication = {
+  layer: number;
+  inputs: ValueRef[];
+  tensors: Map<string, ValueRef[]>;
+  options: Map<string, unknown>;
+};
 
-type Application = { layer: number; refs: TensorRef[]; state: "new" | "open" | "done" };
+type Application = {
+  layer: number;
+  node: InboundNode;
+  input: number | undefined;
+  state: "new" | "open" | "done";
+};
 
 /**
- * The applications in order, the input layer first; the output's place in it.
+ * The applications in order, without the input layers, and what the model's outputs are.
  * @throws {InvalidModelError} naming the layer
  */
 export function orderApplications(
   layers: readonly WiredLayer[],
-  output: TensorRef,
+  outputs: readonly TensorRef[],
   dialect: Dialect,
-): { order: OrderedApplication[]; output: number } {
+): { order: OrderedApplication[]; outputs: ValueRef[] } {
   const places = new Map(layers.map(({ name }, i) => [name, i]));
-  const applications = layers.map(({ applications: declared, isInput }, layer) =>
-    (isInput ? [[]] : declared).map((refs): Application => ({ layer, refs, state: "new" })),
+  const applications = layers.map(({ applications: declared, input }, layer) =>
+    (input === undefined ? declared : [NOTHING]).map(
+      (node): Application => ({ layer, node, input, state: "new" }),
+    ),
   );
-  for (const { name, isInput, applications: declared } of layers)
-    if (!isInput && (declared.length === 0 || declared.some((refs) => refs.length === 0)))
+  for (const { name, input, applications: declared } of layers)
+    if (input === undefined && (declared.length === 0 || declared.some(({ inputs }) => inputs.length === 0)))
       throw new InvalidModelError(`layer '${name}'`, "its inbound_nodes are empty: it is applied to nothing");
-  const first = firstNumbers(layers, output, dialect);
+  const first = firstNumbers(layers, outputs, dialect);
 
   const resolve = (ref: TensorRef, reader: string, from = first.get(ref.layer) ?? 0): Application => {
     const place = places.get(ref.layer);
@@ -59,25 +73,48 @@ export function orderApplications(
       );
     return found;
   };
-  const parentsOf = (node: Application) =>
-    node.refs.map((ref) => resolve(ref, `layer '${layers[node.layer]!.name}'`));
+  const describe = ({ layer }: Application) => `layer '${layers[layer]!.name}'`;
+  const parentsOf = (application: Application) =>
+    refsOf(application.node).map((ref) => resolve(ref, describe(application)));
 
-  const last = resolve(output, "output_layers", firstOfOutput(layers, output, dialect, first));
-  const traversed = traverse(last, parentsOf, (node) => `layer '${layers[node.layer]!.name}'`);
-  applications.flat().forEach((node) => {
-    if (node.state === "new")
-      throw new InvalidModelError(`layer '${layers[node.layer]!.name}'`, "it leads to no output");
+  const last = outputs.map((output) =>
+    resolve(output, "output_layers", firstOfOutput(layers, output, dialect, first)),
+  );
+  const traversed = last.flatMap((application) =>
+    application.state === "new" ? traverse(application, parentsOf, describe) : [],
+  );
+  applications.flat().forEach((application) => {
+    if (application.state === "new")
+      throw new InvalidModelError(describe(application), "it leads to no output");
   });
 
-  const ordered = byDepth(traversed, parentsOf);
-  const place = new Map(ordered.map((node, i) => [node, i]));
+  const inputCount = layers.filter(({ input }) => input !== undefined).length;
+  const ordered = byDepth(traversed, parentsOf).filter(({ input }) => input === undefined);
+  const place = new Map(ordered.map((application, i) => [application, inputCount + i]));
+  const placeOf = (application: Application) => application.input ?? place.get(application)!;
   return {
-    order: ordered.map((node) => ({
-      layer: node.layer,
-      inputs: parentsOf(node).map((parent) => place.get(parent)!),
-    })),
-    output: place.get(last)!,
+    order: ordered.map((application) => {
+      const { inputs, tensors, options } = application.node;
+      const refer = (ref: TensorRef): ValueRef => ({
+        from: placeOf(resolve(ref, describe(application))),
+        output: ref.output,
+      });
+      return {
+        layer: application.layer,
+        inputs: inputs.map(refer),
+        tensors: new Map([...tensors].map(([name, refs]) => [name, refs.map(refer)])),
+        options,
+      };
+    }),
+    outputs: last.map((application, i) => ({ from: placeOf(application), output: outputs[i]!.output })),
   };
+}
+
+const NOTHING: InboundNode = { inputs: [], tensors: new Map(), options: new Map() };
+
+/** Every tensor an application reads, in Keras's order. */
+function refsOf({ inputs, tensors }: InboundNode): TensorRef[] {
+  return [...inputs, ...[...tensors.values()].flat()];
 }
 
 /**
@@ -87,12 +124,12 @@ export function orderApplications(
  */
 function firstNumbers(
   layers: readonly WiredLayer[],
-  output: TensorRef,
+  outputs: readonly TensorRef[],
   dialect: Dialect,
 ): Map<string, number> {
   const lowest = new Map<string, number>();
   if (dialect === "Keras 3") return lowest;
-  for (const { layer, application } of [...layers.flatMap((l) => l.applications.flat()), output])
+  for (const { layer, application } of [...layers.flatMap((l) => l.applications.flatMap(refsOf)), ...outputs])
     lowest.set(layer, Math.min(lowest.get(layer) ?? application, application));
   return new Map(layers.flatMap(({ name, nested }) => (nested && lowest.get(name) === 1 ? [[name, 1]] : [])));
 }

@@ -15,11 +15,14 @@ export function readLayers(config: ConfigReader, where: string): DeclaredObject[
   const layers = config.raw("layers");
   if (!Array.isArray(layers) || layers.length === 0)
     throw new InvalidModelError(`${where}.config.layers`, "expected a non-empty list of layers");
-  return layers.map((layer: unknown, i) => {
-    const object = kerasObject(layer, `${where}.config.layers[${i}]`);
-    const { name, inbound_nodes, inboundNodes } = layer as Record<string, unknown>;
-    return { ...object, name, inbound_nodes: inbound_nodes ?? inboundNodes };
-  });
+  return layers.map((layer: unknown, i) => readLayer(layer, `${where}.config.layers[${i}]`));
+}
+
+/** One layer as it is written. @throws {InvalidModelError} */
+export function readLayer(layer: unknown, where: string): DeclaredObject {
+  const object = kerasObject(layer, where);
+  const { name, inbound_nodes, inboundNodes } = layer as Record<string, unknown>;
+  return { ...object, name, inbound_nodes: inbound_nodes ?? inboundNodes };
 }
 
 /** Keras writes a layer's name beside its config too; wirings speak of that one. */
@@ -52,8 +55,27 @@ export function readInput(first: KerasObject): ModelInput {
       `every size but the batch must be known; received ${JSON.stringify(shape)}`,
     );
   const isInput = first.class_name === "InputLayer";
-  return { name: isInput && typeof config.name === "string" ? config.name : "input", shape: sizes };
+  const name = isInput && typeof config.name === "string" ? config.name : "input";
+  return { name, shape: sizes, datatype: datatypeOf(config.dtype, isInput, name) };
 }
+
+/** Only an InputLayer's dtype is that of the input; another layer's is the precision it works in. */
+function datatypeOf(dtype: unknown, isInput: boolean, name: string): ModelInput["datatype"] {
+  if (!isInput) return "FP32";
+  const datatype = INPUT_DATATYPES[String(dtype ?? "float32")];
+  if (datatype) return datatype;
+  throw new InvalidModelError(
+    `input '${name}'.dtype`,
+    `received ${JSON.stringify(dtype)}, expected one of ${Object.keys(INPUT_DATATYPES).join(", ")}`,
+  );
+}
+
+const INPUT_DATATYPES: Readonly<Record<string, ModelInput["datatype"]>> = {
+  float32: "FP32",
+  int32: "INT32",
+  int64: "INT32",
+  uint8: "INT32",
+};
 
 /** The given name, or one made from the class. @throws {InvalidModelError} for a name given twice */
 export function uniqueName(given: unknown, className: string, names: Set<string>): string {

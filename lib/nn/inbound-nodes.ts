@@ -3,16 +3,23 @@
  *
  * - Keras 3: `[{args: [tensor or list of tensors], kwargs: {}}]`, a tensor being
  *   `{class_name: "__keras_tensor__", config: {shape, dtype, keras_history: [layer, application, output]}}`;
- * - Keras 2 and TensorFlow.js: `[[[layer, application, output, kwargs], ...], ...]`.
+ * - Keras 2 and TensorFlow.js: `[[[layer, application, output, kwargs], ...], ...]`, a tensor among the keyword
+ *   arguments being `[layer, application, output]`.
  *
- * Layers have one output here. An argument that is no tensor, or a keyword argument that is set (mask, training),
- * would change what the layer does and is refused.
+ * Positional arguments that are no tensor would change what the layer does and are refused.
  */
 
 import { InvalidModelError } from "../errors.ts";
 
-/** What application number `application` of the layer called `layer` gives. */
-export type TensorRef = { layer: string; application: number };
+/** Output `output` of application number `application` of the layer called `layer`. */
+export type TensorRef = { layer: string; application: number; output: number };
+
+/** One application of a layer; keyword arguments that are null are left out. */
+export type InboundNode = {
+  inputs: TensorRef[];
+  tensors: Map<string, TensorRef[]>;
+  options: Map<string, unknown>;
+};
 
 /** TensorFlow.js writes as Keras 2 does. */
 export type Dialect = "Keras 2" | "Keras 3";
@@ -23,34 +30,43 @@ export function dialectOf(value: unknown): Dialect | undefined {
   return Array.isArray(value[0]) ? "Keras 2" : "Keras 3";
 }
 
-/** The inputs of each application of a layer. @throws {InvalidModelError} naming `where` */
-export function readInboundNodes(value: unknown, where: string): TensorRef[][] {
+/** Each application of a layer. @throws {InvalidModelError} naming `where` */
+export function readInboundNodes(value: unknown, where: string): InboundNode[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value)) return refuse(where, value, "a list of applications");
   return value.map((node: unknown) => {
     if (Array.isArray(node)) return readKeras2(node, where);
     const { args, kwargs } = (node ?? {}) as { args?: unknown; kwargs?: unknown };
     if (!Array.isArray(args)) return refuse(where, node, "{args, kwargs} or a list of tensors");
-    refuseKeywords(kwargs, where);
-    return args.flatMap((argument: unknown) => readArgument(argument, where));
+    const inputs = args.flatMap((argument: unknown) => readArgument(argument, where));
+    return { inputs, ...readKeywords(kwargs, where) };
   });
 }
 
 /** `input_layers` or `output_layers`: one triple, a list of triples, or triples by name. */
 export function readEnds(value: unknown, where: string): TensorRef[] {
-  if (Array.isArray(value) && typeof value[0] === "string") return [readTriple(value, where)];
+  if (isTriple(value)) return [readTriple(value, where)];
   if (typeof value !== "object" || value === null)
     return refuse(where, value, "[layer, application, output] or a list of them");
-  return Object.values(value).map((triple: unknown) => readTriple(triple, where));
+  const ends = Object.values(value).map((triple: unknown) => readTriple(triple, where));
+  if (ends.length === 0) return refuse(where, value, "[layer, application, output] or a list of them");
+  return ends;
 }
 
-function readKeras2(node: unknown[], where: string): TensorRef[] {
+function readKeras2(node: unknown[], where: string): InboundNode {
   // A single tensor is at times written without a list around it.
-  const tensors: unknown[] = typeof node[0] === "string" ? [node] : node;
-  return tensors.map((tensor) => {
-    if (Array.isArray(tensor)) refuseKeywords(tensor[3], where);
+  const written: unknown[] = typeof node[0] === "string" ? [node] : node;
+  const tensors = new Map<string, TensorRef[]>();
+  const options = new Map<string, unknown>();
+  const inputs = written.map((tensor) => {
+    if (Array.isArray(tensor)) {
+      const keywords = readKeywords(tensor[3], where);
+      for (const [name, refs] of keywords.tensors) tensors.set(name, refs);
+      for (const [name, option] of keywords.options) options.set(name, option);
+    }
     return readTriple(tensor, where);
   });
+  return { inputs, tensors, options };
 }
 
 /** A tensor, a list of tensors, or nothing. */
@@ -58,26 +74,46 @@ function readArgument(argument: unknown, where: string): TensorRef[] {
   if (argument === null) return [];
   const tensors: unknown[] = Array.isArray(argument) ? argument : [argument];
   return tensors.map((tensor) => {
-    const { class_name, config } = (tensor ?? {}) as {
-      class_name?: unknown;
-      config?: { keras_history?: unknown };
-    };
-    if (class_name !== "__keras_tensor__") return refuse(where, tensor, "a tensor of the model");
-    return readTriple(config?.keras_history, where);
+    const history = historyOf(tensor);
+    if (history === undefined) return refuse(where, tensor, "a tensor of the model");
+    return readTriple(history, where);
   });
+}
+
+/** What a Keras 3 tensor says of where it comes from; undefined for anything else. */
+function historyOf(tensor: unknown): unknown {
+  if (typeof tensor !== "object" || tensor === null) return undefined;
+  const { class_name, config } = tensor as { class_name?: unknown; config?: { keras_history?: unknown } };
+  return class_name === "__keras_tensor__" ? (config?.keras_history ?? null) : undefined;
+}
+
+function readKeywords(kwargs: unknown, where: string): Pick<InboundNode, "tensors" | "options"> {
+  const tensors = new Map<string, TensorRef[]>();
+  const options = new Map<string, unknown>();
+  for (const [name, value] of Object.entries((kwargs ?? {}) as Record<string, unknown>)) {
+    if (value === null) continue;
+    const list: unknown[] = Array.isArray(value) && !isTriple(value) ? value : [value];
+    const refs = list.flatMap((item) => {
+      const history = historyOf(item);
+      if (history !== undefined) return [readTriple(history, where)];
+      return isTriple(item) ? [readTriple(item, where)] : [];
+    });
+    if (refs.length > 0 && refs.length === list.length) tensors.set(name, refs);
+    else options.set(name, value);
+  }
+  return { tensors, options };
+}
+
+function isTriple(value: unknown): boolean {
+  return Array.isArray(value) && typeof value[0] === "string" && typeof value[1] === "number";
 }
 
 function readTriple(value: unknown, where: string): TensorRef {
   const [layer, application, output] = Array.isArray(value) ? (value as unknown[]) : [];
-  if (typeof layer !== "string" || !Number.isSafeInteger(application) || (application as number) < 0)
+  const isCount = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  if (typeof layer !== "string" || !isCount(application) || !isCount(output))
     return refuse(where, value, "[layer, application, output]");
-  if (output !== 0) return refuse(where, value, `output 0 of layer '${layer}', the only one`);
-  return { layer, application: application as number };
-}
-
-function refuseKeywords(kwargs: unknown, where: string): void {
-  for (const [name, value] of Object.entries((kwargs ?? {}) as Record<string, unknown>))
-    if (value !== null) refuse(`${where}, argument '${name}'`, value, "null: it is not supported");
+  return { layer, application, output };
 }
 
 function refuse(where: string, received: unknown, expected: string): never {

@@ -16,7 +16,7 @@ import { buildNetwork, type Network } from "./network.ts";
 const BATCH = "batch";
 
 /**
- * Input: FP32 [batch, …network.input.shape], under the network's input name. Output: FP32, named as the layer that gives it.
+ * Input: FP32 [batch, …network.inputs[0]!.shape], under the network's input name. Output: FP32, named as the layer that gives it.
  * @throws {InvalidModelError} when a weight is missing or has another shape
  */
 export function compileInference(
@@ -24,8 +24,8 @@ export function compileInference(
   weights: ReadonlyMap<string, { shape: number[]; data: Float32Array }>,
 ): { bytes: Uint8Array; signature: ModelSignature } {
   const graph = new GraphBuilder(network.name);
-  const input = graph.input(network.input.name, "FP32", [BATCH, ...network.input.shape]);
-  const built = buildNetwork(network, graph, input, {
+  const input = graph.input(network.inputs[0]!.name, "FP32", [BATCH, ...network.inputs[0]!.shape]);
+  const built = buildNetwork(network, graph, [input], {
     training: false,
     weightValue: (spec) => {
       const weight = weights.get(spec.name);
@@ -37,16 +37,16 @@ export function compileInference(
       return graph.initializer(spec.name, literalOf(weight.data, spec.shape));
     },
   });
-  const output = inKerasOrder(graph, built.output);
+  const output = inKerasOrder(graph, built.outputs[0]!);
   trimBorders(graph, new Set([output.name]));
-  graph.output(output, network.outputName);
+  graph.output(output, network.outputs[0]!.name);
   const fixed = (shape: readonly (number | string)[]) =>
     shape.map((dim) => (typeof dim === "number" ? dim : -1));
   return {
     bytes: writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} }),
     signature: {
       inputs: [{ name: input.name, datatype: "FP32", shape: fixed(input.shape) }],
-      outputs: [{ name: network.outputName, datatype: "FP32", shape: fixed(output.shape) }],
+      outputs: [{ name: network.outputs[0]!.name, datatype: "FP32", shape: fixed(output.shape) }],
     },
   };
 }

@@ -48,10 +48,10 @@ function ours({ shape, data }: Values): { shape: number[]; data: Float32Array } 
 function build(given: Case, training: boolean) {
   const graph = new GraphBuilder("case");
   const network = parseNetwork(given.architecture);
-  const x = graph.input("x", "FP32", [training ? given.x.shape[0]! : "batch", ...network.input.shape]);
+  const x = graph.input("x", "FP32", [training ? given.x.shape[0]! : "batch", ...network.inputs[0]!.shape]);
   const weights = new Map<string, Value>();
   const specs: WeightSpec[] = [];
-  const built = buildNetwork(network, graph, x, {
+  const built = buildNetwork(network, graph, [x], {
     training,
     weightValue(spec) {
       const value = graph.input(spec.name, "FP32", spec.shape);
@@ -60,7 +60,7 @@ function build(given: Case, training: boolean) {
       return value;
     },
   });
-  const y = inKerasOrder(graph, built.output);
+  const y = inKerasOrder(graph, built.outputs[0]!);
   graph.output(y, "y");
   const feeds = {
     x: { shape: given.x.shape, data: Float32Array.from(given.x.data) },

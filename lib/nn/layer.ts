@@ -17,6 +17,16 @@ export type LayerValue = {
   order?: readonly number[];
   /** Scores before a final softmax or sigmoid; losses prefer them for precision. */
   logits?: { value: Value; activation: string };
+  /** Which steps of a sequence count: BOOL [batch, steps], handed on from layer to layer as Keras does. */
+  mask?: Value;
+};
+
+/** What a layer was called with besides its inputs, as `inbound_nodes` write it; null arguments are left out. */
+export type CallArguments = {
+  /** Tensors by argument name: `initial_state`, `attention_mask`. */
+  tensors: ReadonlyMap<string, readonly LayerValue[]>;
+  /** Everything else: `use_causal_mask: true`. */
+  options: ReadonlyMap<string, unknown>;
 };
 
 export type WeightSpec = {
@@ -55,11 +65,23 @@ export interface LayerContext {
   random(kind: RandomInput["kind"], shape: number[], rate: number): Value;
 }
 
-/** Appends the layer's nodes. @throws {InvalidModelError} when the inputs do not fit */
-export type ApplyLayer = (context: LayerContext, inputs: readonly LayerValue[]) => LayerValue;
+/**
+ * Appends the layer's nodes; gives one output, or a list where the layer has several.
+ * @throws {InvalidModelError} when the inputs do not fit
+ */
+export type ApplyLayer = (
+  context: LayerContext,
+  inputs: readonly LayerValue[],
+  call: CallArguments,
+) => LayerValue | readonly LayerValue[];
+
+export type DeclaredLayer = { name: string; className: string; frozen: boolean; apply: ApplyLayer };
+
+/** Reads a layer (or model) that is declared inside another's config; a wrapper applies it in `context.within(name)`. */
+export type ReadLayer = (declared: unknown, where: string) => DeclaredLayer;
 
 /** Reads a layer's config. @throws {InvalidModelError} {UnknownComponentError} */
-export type LayerDefinition = (config: ConfigReader) => ApplyLayer;
+export type LayerDefinition = (config: ConfigReader, readLayer: ReadLayer) => ApplyLayer;
 
 /** Keras's [N, H, W, C] as [N, C, H, W] in memory. */
 export const CHANNELS_FIRST_2D = [0, 3, 1, 2] as const;

@@ -1,50 +1,100 @@
 /**
- * A model, parsed: layers, the order in which they are applied and to what. A model has one input and one output,
- * because the data that trains it is one tensor; within it any graph of layers is fine.
+ * A model, parsed: layers, the order in which they are applied and to what. Any graph of layers, with any number of
+ * inputs and outputs.
  */
 
 import { InvalidModelError } from "../errors.ts";
-import { type ApplyLayer, kerasShape, type LayerContext, type LayerValue } from "./layer.ts";
+import { ONNX_TYPE } from "../onnx/proto.ts";
+import { type DeclaredLayer, kerasShape, type LayerContext, type LayerValue } from "./layer.ts";
+import { KEEPS_MASK, TAKES_INTEGERS } from "./layers/table.ts";
 
-export type DeclaredLayer = { name: string; className: string; frozen: boolean; apply: ApplyLayer };
+export type ModelInput = {
+  name: string;
+  /** Without the batch dimension. */
+  shape: number[];
+  /** INT32 where the model declares whole numbers (token ids); layers that work on floats get them as FP32. */
+  datatype: "FP32" | "INT32";
+};
 
-export type ModelInput = { name: string /** Without the batch dimension. */; shape: number[] };
+/**
+ * A tensor of the model: output `output` of value `from`. Values 0 to inputs - 1 are the model's inputs, value
+ * inputs + i is what step i gives.
+ */
+export type ValueRef = { from: number; output: number };
+
+export type ModelStep = {
+  layer: DeclaredLayer;
+  inputs: readonly ValueRef[];
+  tensors: ReadonlyMap<string, readonly ValueRef[]>;
+  options: ReadonlyMap<string, unknown>;
+};
 
 export type Model = {
   name: string;
-  /** Undefined when the model does not say: a Sequential inside another model. */
-  input: ModelInput | undefined;
+  /** Undefined when the model does not say: a Sequential inside another model, which takes one. */
+  inputs: ModelInput[] | undefined;
   frozen: boolean;
   layers: DeclaredLayer[];
-  /** Applications in order. Value 0 is the model's input, value i + 1 is what step i gives. */
-  steps: { layer: DeclaredLayer; inputs: number[] }[];
-  /** The value that is the model's output; never 0. */
-  output: number;
+  /** Applications in order. */
+  steps: ModelStep[];
+  outputs: (ValueRef & { /** Unique among the outputs. */ name: string })[];
 };
 
-/** Appends the model's nodes. @throws {InvalidModelError} naming the layer whose input does not fit */
-export function applyModel(model: Model, context: LayerContext, input: LayerValue): LayerValue {
-  const [, ...sizes] = kerasShape(input);
-  if (model.input && model.input.shape.join() !== sizes.join())
+/** Appends the model's nodes; gives its outputs. @throws {InvalidModelError} naming the layer whose input does not fit */
+export function applyModel(
+  model: Model,
+  context: LayerContext,
+  inputs: readonly LayerValue[],
+): readonly LayerValue[] {
+  const expected = model.inputs?.length ?? 1;
+  if (inputs.length !== expected)
     throw new InvalidModelError(
       "input",
-      `the model takes [batch,${model.input.shape.join(",")}], received [batch,${sizes.join(",")}]`,
+      `the model takes ${expected} tensor${expected === 1 ? "" : "s"}, received ${inputs.length}`,
     );
-  const values = [input];
-  for (const { layer, inputs } of model.steps) {
+  model.inputs?.forEach(({ name, shape }, i) => {
+    const [, ...sizes] = kerasShape(inputs[i]!);
+    if (shape.join() !== sizes.join())
+      throw new InvalidModelError(
+        expected === 1 ? "input" : `input '${name}'`,
+        `the model takes [batch,${shape.join(",")}], received [batch,${sizes.join(",")}]`,
+      );
+  });
+  const values: (readonly LayerValue[])[] = inputs.map((input) => [input]);
+  const read = (reference: ValueRef): LayerValue => {
+    const given = values[reference.from]!;
+    const value = given[reference.output];
+    if (value) return value;
+    const { from, output } = reference;
+    const name = from < expected ? model.inputs?.[from]?.name : model.steps[from - expected]!.layer.name;
+    throw new InvalidModelError(
+      `output ${output} of layer '${name ?? "input"}'`,
+      `there is none: the layer gives ${given.length}`,
+    );
+  };
+  for (const { layer, inputs: references, tensors, options } of model.steps) {
     try {
       const inner = context.within(layer.name, { frozen: layer.frozen });
-      values.push(
-        layer.apply(
-          inner,
-          inputs.map((i) => values[i]!),
-        ),
-      );
+      const integers = TAKES_INTEGERS.has(layer.className);
+      const taken = references.map((reference) => {
+        const value = read(reference);
+        return integers ? value : asFloats(inner, value);
+      });
+      const named = new Map([...tensors].map(([name, list]) => [name, list.map(read)]));
+      const given = layer.apply(inner, taken, { tensors: named, options });
+      const outputs: readonly LayerValue[] = Array.isArray(given) ? given : [given];
+      const mask = KEEPS_MASK.has(layer.className) ? taken[0]?.mask : undefined;
+      values.push(mask ? outputs.map((output) => ({ mask, ...output })) : outputs);
     } catch (error) {
       if (error instanceof InvalidModelError)
         throw new InvalidModelError(`layer '${layer.name}' (${layer.className})`, error.message);
       throw error;
     }
   }
-  return values[model.output]!;
+  return model.outputs.map(read);
+}
+
+function asFloats({ graph }: LayerContext, given: LayerValue): LayerValue {
+  if (given.value.datatype === "FP32") return given;
+  return { ...given, value: graph.op("Cast", [given.value], { to: ONNX_TYPE.FP32 }) };
 }

@@ -18,8 +18,8 @@ const sequential = (...layers: unknown[]) => ({ class_name: "Sequential", config
 function build(architecture: unknown, training = false) {
   const graph = new GraphBuilder("net");
   const network = parseNetwork(architecture);
-  const x = graph.input("x", "FP32", [2, ...network.input.shape]);
-  const built = buildNetwork(network, graph, x, {
+  const x = graph.input("x", "FP32", [2, ...network.inputs[0]!.shape]);
+  const built = buildNetwork(network, graph, [x], {
     training,
     weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
   });
@@ -28,16 +28,16 @@ function build(architecture: unknown, training = false) {
 
 describe("dialects", () => {
   const names = (architecture: unknown) => {
-    const { network, weights, output } = build(architecture);
+    const { network, weights, outputs } = build(architecture);
     return {
-      input: network.input,
+      inputs: network.inputs,
       layers: network.layers.map(({ name, className }) => `${className} ${name}`),
       weights: weights.map(({ name, shape }) => `${name} [${shape}]`),
-      output: output.value.shape,
+      output: outputs[0]!.value.shape,
     };
   };
   const expected = {
-    input: { name: "input", shape: [6, 6, 1] },
+    inputs: [{ name: "input", shape: [6, 6, 1], datatype: "FP32" }],
     layers: ["Conv2D conv2d", "BatchNormalization batch_normalization", "Flatten flatten", "Dense dense"],
     weights: [
       "conv2d/kernel [2,1,3,3]",
@@ -408,16 +408,16 @@ describe("dropout", () => {
 
   test("is the identity outside training, and for a rate of nought in training", () => {
     const evaluated = build(architecture);
-    expect(evaluated.output.value).toBe(evaluated.x);
+    expect(evaluated.outputs[0]!.value).toBe(evaluated.x);
     const harmless = build(sequential(input(4), layer("Dropout", { rate: 0 })), true);
-    expect(harmless.output.value).toBe(harmless.x);
+    expect(harmless.outputs[0]!.value).toBe(harmless.x);
     expect(harmless.randomInputs).toEqual([]);
   });
 
   test("scales what its mask keeps by 1/(1 - rate) and drops the rest", async () => {
-    const { graph, output, randomInputs } = build(architecture, true);
+    const { graph, outputs, randomInputs } = build(architecture, true);
     expect(randomInputs).toEqual([{ name: "dropout/keep", kind: "keep", rate: 0.3, shape: [2, 50, 40] }]);
-    graph.output(output.value, "y");
+    graph.output(outputs[0]!.value, "y");
     const random = RandomStream.named(1, "mask");
     const mask = Uint8Array.from({ length: 4000 }, () => (random.uniform() < 0.7 ? 1 : 0));
     const x = normals("x", [2, 50, 40]);
@@ -436,7 +436,7 @@ describe("dropout", () => {
     const graph = new GraphBuilder("net");
     const x = graph.input("x", "FP32", ["batch", 50, 40]);
     expect(() =>
-      buildNetwork(parseNetwork(architecture), graph, x, { training: true, weightValue: () => x }),
+      buildNetwork(parseNetwork(architecture), graph, [x], { training: true, weightValue: () => x }),
     ).toThrow("a training graph needs a fixed batch");
   });
 });

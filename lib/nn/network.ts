@@ -10,15 +10,12 @@ import type { LayerContext, LayerValue, RandomInput, WeightSpec } from "./layer.
 import { applyModel, type Model, type ModelInput } from "./model.ts";
 import { parseModel } from "./parse-model.ts";
 
-export type Network = Model & {
-  input: ModelInput;
-  /** The layer whose output is the network's. */
-  outputName: string;
-};
+export type Network = Model & { inputs: ModelInput[] };
 
 /** What building a network into a graph gives besides its nodes. */
 export type BuiltNetwork = {
-  output: LayerValue;
+  /** In the order of `network.outputs`. */
+  outputs: readonly LayerValue[];
   weights: WeightSpec[];
   /** Next values of weights that layers update themselves, by weight name. */
   updates: Map<string, Value>;
@@ -28,28 +25,33 @@ export type BuiltNetwork = {
 /** @throws {InvalidModelError} {UnknownLayerError} {UnknownComponentError} naming what is wrong and where */
 export function parseNetwork(architecture: unknown): Network {
   const model = parseModel(architecture, "architecture");
-  if (!model.input)
+  if (!model.inputs)
     throw new InvalidModelError(
       `layer '${model.layers[0]!.name}'`,
       "the first layer must state its input as batch_shape [null, ...sizes]",
     );
-  return { ...model, input: model.input, outputName: model.steps[model.output - 1]!.layer.name };
+  return { ...model, inputs: model.inputs };
 }
 
 /**
- * Appends the network's nodes to `graph`, fed by `input` ([batch, ...input.shape]).
+ * Appends the network's nodes to `graph`, fed by `inputs` in the order of `network.inputs` ([batch, ...shape] each).
  * `weightValue` gives the graph value of each weight; it is asked once for each.
  */
 export function buildNetwork(
   network: Network,
   graph: GraphBuilder,
-  input: Value,
+  inputs: readonly Value[],
   options: { training: boolean; weightValue: (spec: WeightSpec) => Value },
 ): BuiltNetwork {
   const build = new Build(graph, options);
-  const output = applyModel(network, build.context([], network.frozen), { value: input });
+  const context = build.context([], network.frozen);
+  const outputs = applyModel(
+    network,
+    context,
+    inputs.map((value) => ({ value })),
+  );
   const { weights, updates, randomInputs } = build;
-  return { output, weights, updates, randomInputs };
+  return { outputs, weights, updates, randomInputs };
 }
 
 /** Shared models inside shared models multiply: a short declaration could ask for any number of layers. */

@@ -1,23 +1,25 @@
 /**
  * A model as Keras JSON declares it, Sequential or Functional, and every model inside it, parsed and checked once.
  * Dialects: Keras 3 (`batch_shape`), Keras 2 (`batch_input_shape`, "Model"), TensorFlow.js (`batchInputShape`).
- * Refused by name: unknown layers and options, several inputs or outputs, models nested out of measure.
+ * Refused by name: unknown layers, options and call arguments, models nested out of measure.
  */
 
 import { InvalidModelError, UnknownComponentError, UnknownLayerError } from "../errors.ts";
-import { orderApplications } from "./application-order.ts";
+import { orderApplications, type WiredLayer } from "./application-order.ts";
 import { ConfigReader, kerasObject } from "./config-reader.ts";
 import {
   type DeclaredObject,
   nameOf,
   readInput,
+  readLayer,
   readLayers,
   statesShape,
   uniqueName,
 } from "./declared-object.ts";
-import { dialectOf, readEnds, readInboundNodes } from "./inbound-nodes.ts";
-import { LAYERS, TAKES_SEVERAL } from "./layers/table.ts";
-import { applyModel, type DeclaredLayer, type Model } from "./model.ts";
+import { dialectOf, type InboundNode, readEnds, readInboundNodes } from "./inbound-nodes.ts";
+import type { DeclaredLayer } from "./layer.ts";
+import { CALL_ARGUMENTS, LAYERS, TAKES_SEVERAL } from "./layers/table.ts";
+import { applyModel, type Model } from "./model.ts";
 import { nearest } from "./nearest.ts";
 
 /** Models within models; deeper is no network but an attempt on the stack. */
@@ -42,7 +44,7 @@ export function parseModel(declared: unknown, where: string, depth = 0): Model {
   checkPrecision(reader);
   const model = parse(reader, where, depth);
   reader.done();
-  if (model.output === 0)
+  if (model.steps.length === 0)
     throw new InvalidModelError(`${where}.config.layers`, "there is no layer after the input");
   return model;
 }
@@ -57,72 +59,86 @@ function parseSequential(config: ConfigReader, where: string, depth: number): Mo
   );
   return {
     name: modelName(config),
-    input: statesShape(first) ? readInput(first) : undefined,
+    inputs: statesShape(first) ? [readInput(first)] : undefined,
     frozen: !config.boolean("trainable", true),
     layers,
-    steps: layers.map((layer, i) => ({ layer, inputs: [i] })),
-    output: layers.length,
+    steps: layers.map((layer, i) => ({
+      layer,
+      inputs: [{ from: i, output: 0 }],
+      tensors: new Map(),
+      options: new Map(),
+    })),
+    outputs: [{ from: layers.length, output: 0, name: layers.at(-1)?.name ?? "" }],
   };
 }
 
 function parseFunctional(config: ConfigReader, where: string, depth: number): Model {
   const declared = readLayers(config, where);
   const name = modelName(config);
-  const ends = (field: "input_layers" | "output_layers") => {
-    const found = readEnds(config.raw(field), `${config.where}.${field}`);
-    if (found.length === 1) return found[0]!;
-    const names = found.map(({ layer }) => `'${layer}'`).join(", ");
-    throw new InvalidModelError(
-      `${config.where}.${field}`,
-      `received ${found.length} (${names}), expected one: data is fed and compared as one tensor`,
-    );
-  };
-  const [input, output] = [ends("input_layers"), ends("output_layers")];
+  const ends = (field: "input_layers" | "output_layers") =>
+    readEnds(config.raw(field), `${config.where}.${field}`);
+  const [inputEnds, outputEnds] = [ends("input_layers"), ends("output_layers")];
 
   const names = new Set<string>();
-  const wired = declared.map((object) => {
+  const wired = declared.map((object): WiredLayer => {
     const given = uniqueName(nameOf(object), object.class_name, names);
+    const isInput = object.class_name === "InputLayer";
+    const input = inputEnds.findIndex(({ layer }) => layer === given);
+    if (isInput && input < 0)
+      throw new InvalidModelError(`layer '${given}'`, "this InputLayer is not among the input_layers");
     return {
       name: given,
       applications: readInboundNodes(object.inbound_nodes, `layer '${given}'.inbound_nodes`),
-      isInput: object.class_name === "InputLayer",
+      ...(isInput && { input }),
       ...nestedKind(object.class_name),
     };
   });
-  const inputs = wired.filter(({ isInput }) => isInput);
-  if (inputs.length !== 1 || inputs[0]!.name !== input.layer)
-    throw new InvalidModelError(
-      `${config.where}.input_layers`,
-      `received '${input.layer}', expected the model's one InputLayer; it has ${
-        inputs.map((layer) => `'${layer.name}'`).join(", ") || "none"
-      }`,
-    );
+  const inputs = inputEnds.map(({ layer }, i) => {
+    const place = wired.findIndex((candidate) => candidate.input === i);
+    if (place < 0)
+      throw new InvalidModelError(
+        `${config.where}.input_layers`,
+        `received '${layer}', expected each InputLayer of the model once`,
+      );
+    return { ...readInput(declared[place]!), name: layer };
+  });
 
   const layers = new Map(
     declared.flatMap((object, i) =>
-      wired[i]!.isInput ? [] : [[i, parseLayer(object, wired[i]!.name, depth)] as const],
+      wired[i]!.input === undefined ? [[i, parseLayer(object, wired[i]!.name, depth)] as const] : [],
     ),
   );
   declared.forEach(({ class_name: className }, i) => {
-    const { applications, name: layer } = wired[i]!;
-    const several = applications.find((refs) => refs.length > 1);
-    if (several && !TAKES_SEVERAL.has(className))
-      throw new InvalidModelError(
-        `layer '${layer}'.inbound_nodes`,
-        `${className} takes one tensor, received ${several.length}`,
-      );
+    for (const node of wired[i]!.applications) checkCall(className, node, wired[i]!.name);
   });
-  // The input layer comes first: everything else depends on it.
   const dialect = declared.map((object) => dialectOf(object.inbound_nodes)).find(Boolean) ?? "Keras 3";
-  const { order, output: last } = orderApplications(wired, output, dialect);
+  const { order, outputs } = orderApplications(wired, outputEnds, dialect);
+  const outputNames = new Set<string>();
   return {
     name,
-    input: { ...readInput(declared[wired.findIndex(({ isInput }) => isInput)]!), name: input.layer },
+    inputs,
     frozen: !config.boolean("trainable", true),
     layers: [...layers.values()],
-    steps: order.slice(1).map((step) => ({ layer: layers.get(step.layer)!, inputs: step.inputs })),
-    output: last,
+    steps: order.map((step) => ({ ...step, layer: layers.get(step.layer)! })),
+    outputs: outputs.map((output, i) => ({
+      ...output,
+      name: uniqueName(undefined, outputEnds[i]!.layer, outputNames),
+    })),
   };
+}
+
+/** Refuses tensors and arguments that the layer would leave unread. */
+function checkCall(className: string, { inputs, tensors, options }: InboundNode, layer: string): void {
+  const where = `layer '${layer}'.inbound_nodes`;
+  if (inputs.length > 1 && !TAKES_SEVERAL.has(className) && !Object.hasOwn(MODELS, className))
+    throw new InvalidModelError(where, `${className} takes one tensor, received ${inputs.length}`);
+  const known = CALL_ARGUMENTS[className] ?? [];
+  for (const [name, value] of [...tensors, ...options])
+    if (!known.includes(name))
+      throw new InvalidModelError(
+        `${where}, argument '${name}'`,
+        `received ${JSON.stringify(value)}, expected null: it is not supported`,
+      );
 }
 
 function nestedKind(className: string): { nested?: "Sequential" | "Functional" } {
@@ -139,7 +155,7 @@ function parseLayer(object: DeclaredObject, name: string, depth: number): Declar
   const { class_name: className, config } = object;
   if (Object.hasOwn(MODELS, className)) {
     const model = parseModel(object, `layer '${name}'`, depth + 1);
-    return { name, className, frozen: model.frozen, apply: (c, [x]) => applyModel(model, c, x!) };
+    return { name, className, frozen: model.frozen, apply: (c, inputs) => applyModel(model, c, inputs) };
   }
   const definition = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
   if (!definition) {
@@ -160,7 +176,12 @@ function parseLayer(object: DeclaredObject, name: string, depth: number): Declar
   );
   const frozen = !reader.boolean("trainable", true);
   checkPrecision(reader);
-  const apply = definition(reader);
+  const apply = definition(reader, (declared, where) => {
+    if (depth >= MAX_DEPTH)
+      throw new InvalidModelError(where, `layers lie within layers more than ${MAX_DEPTH} deep`);
+    const inner = readLayer(declared, where);
+    return parseLayer(inner, uniqueName(nameOf(inner), inner.class_name, new Set()), depth + 1);
+  });
   reader.done();
   return { name, className, frozen, apply };
 }

@@ -21,7 +21,7 @@ export class BatchFeed {
     batchSize: number,
     randomInputs: readonly RandomInput[],
   ) {
-    const shape = [batchSize, ...network.input.shape];
+    const shape = [batchSize, ...network.inputs[0]!.shape];
     this.features = allocate(featureType, elementCount(shape)) as NumericArray;
     this.labels = new BigInt64Array(batchSize);
     const tensors = randomInputs.map(

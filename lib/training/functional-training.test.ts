@@ -113,7 +113,7 @@ async function trainedOnce(layers: Layer[], rewritten: boolean) {
   const graph = new GraphBuilder("net");
   const x = graph.input("x", "FP32", [2, ...SHAPE]);
   const values = new Map<string, Value>();
-  const built = buildNetwork(network, graph, x, {
+  const built = buildNetwork(network, graph, [x], {
     training: true,
     weightValue(spec) {
       const value = graph.input(spec.name, "FP32", spec.shape);
@@ -121,7 +121,7 @@ async function trainedOnce(layers: Layer[], rewritten: boolean) {
       return value;
     },
   });
-  const y = inKerasOrder(graph, built.output);
+  const y = inKerasOrder(graph, built.outputs[0]!);
   const c = graph.initializer("c", { datatype: "FP32", shape: [2, 3], data: normals("c", [2, 3]) });
   const product = graph.op("Mul", [y, c]);
   const loss = graph.op("ReduceSum", [product], { keepdims: 0 });
@@ -226,11 +226,11 @@ describe("a trained functional model", () => {
     const served = await InferenceSession.create(bytes);
     const fed = { shape: [5, ...SHAPE], data: examples.features.slice(0, 5 * 81) };
     const graph = new GraphBuilder("plain");
-    const built = buildNetwork(network, graph, graph.input("x", "FP32", fed.shape), {
+    const built = buildNetwork(network, graph, [graph.input("x", "FP32", fed.shape)], {
       training: false,
       weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
     });
-    graph.output(inKerasOrder(graph, built.output), "out");
+    graph.output(inKerasOrder(graph, built.outputs[0]!), "out");
     const plain = await runOnce(graph, { x: fed, ...Object.fromEntries(weights) });
     try {
       const { out } = await served.run({ x: new Tensor("float32", fed.data, fed.shape) });

@@ -43,8 +43,8 @@ export type WeightPlan = {
 
 export function planWeights(network: Network): WeightPlan {
   const graph = new GraphBuilder(network.name);
-  const input = graph.input(network.input.name, "FP32", [1, ...network.input.shape]);
-  const built = buildNetwork(network, graph, input, {
+  const input = graph.input(network.inputs[0]!.name, "FP32", [1, ...network.inputs[0]!.shape]);
+  const built = buildNetwork(network, graph, [input], {
     training: false,
     weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
   });
@@ -55,7 +55,7 @@ export function planWeights(network: Network): WeightPlan {
     statistics,
     trainedLayout: layoutOf(trained),
     statisticsLayout: layoutOf(statistics),
-    outputShape: built.output.value.shape as number[],
+    outputShape: built.outputs[0]!.value.shape as number[],
   };
 }
 
@@ -118,13 +118,13 @@ export function compileEvaluationStep(plan: WeightPlan, options: StepOptions): U
   simplifyForward(graph, step);
   graph.output(step.loss, "loss");
   graph.output(step.correct, "correct");
-  graph.output(step.output.value, "prediction");
+  graph.output(step.outputs[0]!.value, "prediction");
   return serialise(graph);
 }
 
 function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptions, training: boolean) {
   const { network, batchSize } = options;
-  const features = graph.input("features", options.featureType, [batchSize, ...network.input.shape]);
+  const features = graph.input("features", options.featureType, [batchSize, ...network.inputs[0]!.shape]);
   const labels = graph.input("labels", "INT64", [batchSize]);
   const flatWeights = graph.input("weights", "FP32", [plan.trainedLayout.size]);
   const weights = cut(graph, flatWeights, plan.trainedLayout);
@@ -134,17 +134,17 @@ function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptio
   }
   const input =
     options.featureType === "FP32" ? features : graph.op("Cast", [features], { to: ONNX_TYPE.FP32 });
-  const built = buildNetwork(network, graph, input, {
+  const built = buildNetwork(network, graph, [input], {
     training,
     weightValue: (spec) => weights.get(spec.name)!,
   });
-  const loss = options.loss.append(graph, built.output, labels);
+  const loss = options.loss.append(graph, built.outputs[0]!, labels);
   return {
     ...built,
     flatWeights,
     weights,
     loss,
-    correct: countCorrect(graph, built.output, labels, options.loss),
+    correct: countCorrect(graph, built.outputs[0]!, labels, options.loss),
   };
 }
 
@@ -160,8 +160,8 @@ type Forward = ReturnType<typeof appendForward>;
 /** Names of the values that are read outside the network's own nodes. */
 function heldValues(step: Forward): Set<string> {
   const held = [
-    step.output.value,
-    step.output.logits?.value,
+    step.outputs[0]!.value,
+    step.outputs[0]!.logits?.value,
     step.loss,
     step.correct,
     ...step.updates.values(),

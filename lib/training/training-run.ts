@@ -295,11 +295,11 @@ export class TrainingRun {
 }
 
 function assertFits(network: Network, examples: Examples): void {
-  if (network.input.shape.join() !== examples.featureShape.join())
+  if (network.inputs[0]!.shape.join() !== examples.featureShape.join())
     throw new InvalidInputError({
       field: "data",
       received: `examples of shape [${examples.featureShape.join(",")}]`,
-      expected: `[${network.input.shape.join(",")}], the network's input`,
+      expected: `[${network.inputs[0]!.shape.join(",")}], the network's input`,
     });
   const outputs = planWeights(network).outputShape.at(-1)!;
   // One output tells two classes apart.

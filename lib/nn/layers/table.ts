@@ -34,6 +34,22 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Subtract: subtract,
 };
 
+/** Layers that hand the mask of their (first) input on unchanged, those for which Keras says `supports_masking`. */
+export const KEEPS_MASK: ReadonlySet<string> = new Set([
+  "Activation",
+  "BatchNormalization",
+  "Dense",
+  "Dropout",
+  "LayerNormalization",
+  "Rescaling",
+]);
+
+/** Layers that work on whole numbers as they come; to all others inputs are given as FP32. */
+export const TAKES_INTEGERS: ReadonlySet<string> = new Set([]);
+
+/** Which arguments besides its inputs a layer may be called with, as `inbound_nodes` write them; others are refused. */
+export const CALL_ARGUMENTS: Readonly<Record<string, readonly string[]>> = {};
+
 /** Layers that take more than one tensor; all others are refused more. */
 export const TAKES_SEVERAL: ReadonlySet<string> = new Set([
   "Add",
