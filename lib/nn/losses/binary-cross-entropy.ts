@@ -6,7 +6,16 @@
 import type { GraphBuilder, Value } from "../../onnx/builder.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import { inKerasOrder, type LayerValue } from "../layer.ts";
-import { clip, EPSILON, type LossDefinition, logitsOf, mean, smoothed, targetsOf } from "./loss.ts";
+import {
+  clip,
+  EPSILON,
+  type LossDefinition,
+  logitsOf,
+  meanOutputs,
+  perPosition,
+  smoothed,
+  targetsOf,
+} from "./loss.ts";
 
 /** The two sides of an output: that it is so, and that it is not. */
 type Sides = { yes: Value; no: Value };
@@ -14,13 +23,11 @@ type Sides = { yes: Value; no: Value };
 /** -(y log p + (1 - y) log(1 - p)) */
 export const binaryCrossEntropy: LossDefinition = (config) => {
   const { fromLogits, smoothing } = readOptions(config);
-  return {
-    scores: fromLogits ? "logits" : "probabilities",
-    append(graph, prediction, labels) {
-      const target = sidesOf(graph, smoothed(graph, targetsOf(graph, prediction, labels), smoothing, 0.5));
-      return graph.op("Neg", [mean(graph, weigh(graph, target, logsOf(graph, prediction, fromLogits).logs))]);
-    },
-  };
+  return perPosition(fromLogits ? "logits" : "probabilities", (graph, prediction, given) => {
+    const target = sidesOf(graph, smoothed(graph, targetsOf(graph, prediction, given), smoothing, 0.5));
+    const logs = weigh(graph, target, logsOf(graph, prediction, fromLogits).logs);
+    return graph.op("Neg", [meanOutputs(graph, logs)]);
+  });
 };
 
 /** The cross-entropy times (1 - p of the true side)^γ, and on request α for yes, 1 - α for no. */
@@ -29,23 +36,17 @@ export const binaryFocalCrossEntropy: LossDefinition = (config) => {
   const alpha = config.number("alpha", { fallback: 0.25, min: 0, max: 1 });
   const gamma = config.number("gamma", { fallback: 2, min: 0 });
   const { fromLogits, smoothing } = readOptions(config);
-  return {
-    scores: fromLogits ? "logits" : "probabilities",
-    append(graph, prediction, labels) {
-      const target = sidesOf(graph, smoothed(graph, targetsOf(graph, prediction, labels), smoothing, 0.5));
-      const { logs, shares } = logsOf(graph, prediction, fromLogits);
-      const missing = weigh(graph, target, { yes: shares.no, no: shares.yes });
-      // Kept above zero: the power has no finite slope there when γ is below one.
-      const factor = graph.op("Pow", [
-        graph.op("Max", [missing, graph.scalar(EPSILON)]),
-        graph.scalar(gamma),
-      ]);
-      const focal = graph.op("Mul", [factor, weigh(graph, target, logs)]);
-      const balance = { yes: graph.scalar(alpha), no: graph.scalar(1 - alpha) };
-      const weighted = balanced ? graph.op("Mul", [weigh(graph, target, balance), focal]) : focal;
-      return graph.op("Neg", [mean(graph, weighted)]);
-    },
-  };
+  return perPosition(fromLogits ? "logits" : "probabilities", (graph, prediction, given) => {
+    const target = sidesOf(graph, smoothed(graph, targetsOf(graph, prediction, given), smoothing, 0.5));
+    const { logs, shares } = logsOf(graph, prediction, fromLogits);
+    const missing = weigh(graph, target, { yes: shares.no, no: shares.yes });
+    // Kept above zero: the power has no finite slope there when γ is below one.
+    const factor = graph.op("Pow", [graph.op("Max", [missing, graph.scalar(EPSILON)]), graph.scalar(gamma)]);
+    const focal = graph.op("Mul", [factor, weigh(graph, target, logs)]);
+    const balance = { yes: graph.scalar(alpha), no: graph.scalar(1 - alpha) };
+    const weighted = balanced ? graph.op("Mul", [weigh(graph, target, balance), focal]) : focal;
+    return graph.op("Neg", [meanOutputs(graph, weighted)]);
+  });
 };
 
 function logsOf(
@@ -53,7 +54,7 @@ function logsOf(
   prediction: LayerValue,
   fromLogits: boolean,
 ): { logs: Sides; shares: Sides } {
-  const x = logitsOf(prediction, "sigmoid", fromLogits);
+  const x = logitsOf(graph, prediction, "sigmoid", fromLogits);
   if (x) {
     const minus = graph.op("Neg", [x]);
     const log = (opposite: Value) => graph.op("Neg", [graph.op("Softplus", [opposite])]);
@@ -75,9 +76,8 @@ function weigh(graph: GraphBuilder, target: Sides, of: Sides): Value {
   return graph.op("Add", [graph.op("Mul", [target.yes, of.yes]), graph.op("Mul", [target.no, of.no])]);
 }
 
-/** The mean over outputs and batch is the same along whichever axis Keras takes it first. */
 function readOptions(config: ConfigReader): { fromLogits: boolean; smoothing: number } {
-  config.unset("axis", -1, 1);
+  config.unset("axis", -1);
   return {
     fromLogits: config.boolean("from_logits", false),
     smoothing: config.number("label_smoothing", { fallback: 0, min: 0, max: 1 }),

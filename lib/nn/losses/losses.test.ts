@@ -245,7 +245,7 @@ describe("refused", () => {
     const labels = graph.input("y", "INT64", [2]);
     expect(() => lossOf(name).append(graph, { value: image }, labels)).toThrow(InvalidModelError);
     expect(() => lossOf(name).append(graph, { value: image }, labels)).toThrow(
-      "received [2,3,3], expected [batch, classes]",
+      "received [2,3,3] for class numbers of [2], which would be [2,3] for it",
     );
   });
 });
