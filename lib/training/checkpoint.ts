@@ -6,8 +6,8 @@
 import { errorMessage, InvalidModelError } from "../errors.ts";
 import { type NamedArrays, readSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { EpochRecord, TrainingSpec } from "../protocol/jobs.ts";
+import type { TrainedState } from "./state-buffers.ts";
 import type { WeightPlan } from "./step-graph.ts";
-import type { TrainedState } from "./training-run.ts";
 import { namedWeights, type WeightLayout } from "./weight-layout.ts";
 
 export type CheckpointFacts = {
