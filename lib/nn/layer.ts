@@ -34,6 +34,8 @@ export type WeightSpec = {
   name: string;
   /** Shape in memory (convolution kernels [F, C, KH, KW]). */
   shape: number[];
+  /** Axis i in memory is axis order[i] of Keras's variable. Undefined: the same order. */
+  order?: readonly number[];
   initializer: Initializer;
   fans: Fans;
   /** false: a moving statistic, updated by the layer itself, or a weight of a frozen layer. */

@@ -244,7 +244,12 @@ describe("refused declarations", () => {
       "kernel_regularizer",
     ],
     ["a constraint", conv({ kernel_constraint: "NonNeg" }), InvalidModelError, "kernel_constraint"],
-    ["groups", conv({ groups: 2 }), InvalidModelError, "layer 'conv2d'.groups: received 2"],
+    [
+      "groups that do not divide the filters",
+      conv({ filters: 3, groups: 2 }),
+      InvalidModelError,
+      "layer 'conv2d'.groups: received 2, expected a divisor of the 3 filters",
+    ],
     [
       "half precision",
       dense({ dtype: "float16" }),

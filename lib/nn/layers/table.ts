@@ -4,8 +4,10 @@ import type { LayerDefinition } from "../layer.ts";
 import { activation } from "./activation.ts";
 import { batchNormalization } from "./batch-normalization.ts";
 import { concatenate } from "./concatenate.ts";
-import { conv2d } from "./conv2d.ts";
+import { conv1d, conv2d } from "./conv.ts";
+import { conv1dTranspose, conv2dTranspose } from "./conv-transpose.ts";
 import { dense } from "./dense.ts";
+import { depthwiseConv1d, depthwiseConv2d } from "./depthwise-conv.ts";
 import { dot } from "./dot.ts";
 import { dropout } from "./dropout.ts";
 import { flatten } from "./flatten.ts";
@@ -13,6 +15,7 @@ import { layerNormalization } from "./layer-normalization.ts";
 import { maxPooling2d } from "./max-pooling2d.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { rescaling } from "./rescaling.ts";
+import { separableConv1d, separableConv2d } from "./separable-conv.ts";
 
 export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Activation: activation,
@@ -20,8 +23,13 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Average: average,
   BatchNormalization: batchNormalization,
   Concatenate: concatenate,
+  Conv1D: conv1d,
+  Conv1DTranspose: conv1dTranspose,
   Conv2D: conv2d,
+  Conv2DTranspose: conv2dTranspose,
   Dense: dense,
+  DepthwiseConv1D: depthwiseConv1d,
+  DepthwiseConv2D: depthwiseConv2d,
   Dot: dot,
   Dropout: dropout,
   Flatten: flatten,
@@ -31,6 +39,8 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Minimum: minimum,
   Multiply: multiply,
   Rescaling: rescaling,
+  SeparableConv1D: separableConv1d,
+  SeparableConv2D: separableConv2d,
   Subtract: subtract,
 };
 
