@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
+import { ACTIVATIONS } from "../lib/nn/activations/table.ts";
 import { LAYERS } from "../lib/nn/layers/table.ts";
 import { LOSSES } from "../lib/nn/losses/table.ts";
 import { SCHEDULES } from "../lib/optim/schedules/table.ts";
@@ -112,6 +113,10 @@ describe("the reference", () => {
 
   test("names every loss", () => {
     for (const loss of Object.keys(LOSSES)) expect(REFERENCE).toContain(`\`${loss}\``);
+  });
+
+  test("names every activation", () => {
+    for (const activation of Object.keys(ACTIVATIONS)) expect(REFERENCE).toContain(`\`${activation}\``);
   });
 
   test("names every layer", () => {

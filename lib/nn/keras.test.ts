@@ -27,10 +27,10 @@ type Case = {
 
 const read = (file: string): Record<string, Case> =>
   JSON.parse(readFileSync(new URL(`../../test/fixtures/keras/${file}.json`, import.meta.url), "utf8"));
-const CASES = Object.assign({}, ...["layers", "functional", "keras2", "tfjs"].map(read)) as Record<
-  string,
-  Case
->;
+const CASES = Object.assign(
+  {},
+  ...["layers", "activations", "functional", "keras2", "tfjs"].map(read),
+) as Record<string, Case>;
 const TOLERANCE = 2e-5;
 
 /** A weight of Keras in our order of axes. */

@@ -334,10 +334,33 @@ describe("refused declarations", () => {
       "Unknown activation 'rleu'; did you mean 'relu'?",
     ],
     [
-      "an activation with options",
-      dense({ activation: { class_name: "ReLU", config: { max_value: 6 } } }),
+      "an unknown option of an activation",
+      dense({ activation: { class_name: "ReLU", config: { max_valeu: 6 } } }),
       InvalidModelError,
-      "an activation by name, without options",
+      "activation.max_valeu: no such option; did you mean 'max_value'?",
+    ],
+    [
+      "an activation layer that has weights as an activation",
+      dense({ activation: { class_name: "PReLU", config: {} } }),
+      UnknownComponentError,
+      "Unknown activation 'PReLU'",
+    ],
+    [
+      "an activation layer of another precision",
+      dense({
+        activation: {
+          class_name: "ReLU",
+          config: { dtype: { class_name: "DTypePolicy", config: { name: "float16" } } },
+        },
+      }),
+      InvalidModelError,
+      'received "float16", expected float32',
+    ],
+    [
+      "a negative slope",
+      sequential(input(4), layer("LeakyReLU", { negative_slope: -0.1 })),
+      InvalidModelError,
+      "negative_slope",
     ],
     [
       "an unknown initialiser",
@@ -393,6 +416,16 @@ describe("refused declarations", () => {
       "normalisation along the batch",
       sequential(input(3), layer("BatchNormalization", { axis: 0 })),
       "received 0, the batch",
+    ],
+    [
+      "a softmax over the examples",
+      sequential(input(4), layer("Softmax", { axis: 0 })),
+      "received 0, expected an axis of [2,4] after the batch",
+    ],
+    [
+      "shared axes that the input does not have",
+      sequential(input(4), layer("PReLU", { shared_axes: [2] })),
+      "received 2, expected 1 to 1",
     ],
     ["normalisation along no axis", sequential(input(3), layer("BatchNormalization", { axis: 5 })), "axis 5"],
     [

@@ -1,6 +1,7 @@
 /** Gradients of activation functions, written in terms of their outputs where that saves work. */
 
-import type { GradientRule } from "../gradient-rule.ts";
+import type { Value } from "../../onnx/builder.ts";
+import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 /** Passes where the output is positive. */
 const relu: GradientRule = (c) => [c.where(c.op("Greater", [c.output(), c.scalar(0)]), c.gradient())];
@@ -27,8 +28,88 @@ const logSoftmax: GradientRule = (c) => {
   return [c.sub(c.gradient(), c.mul(c.op("Exp", [c.output()]), inner))];
 };
 
+/** g where x is above 0, else what `below` gives. */
+const aboveZero =
+  (above: (c: GradientContext) => Value, below: (c: GradientContext) => Value): GradientRule =>
+  (c) => [c.op("Where", [c.op("Greater", [c.input(0), c.scalar(0)]), above(c), below(c)])];
+
+const leakyRelu = aboveZero(
+  (c) => c.gradient(),
+  (c) => c.mul(c.gradient(), c.scalar(c.view.float("alpha", 0.01))),
+);
+
+/** dx = g above 0, else g·slope; dslope = g·x below 0. */
+const pRelu: GradientRule = (c) => {
+  const [x, slope] = [c.input(0), c.input(1)];
+  const zero = c.scalar(0);
+  const positive = c.op("Greater", [x, zero]);
+  const scaled = c.wants(0) ? c.mul(c.gradient(), slope) : undefined;
+  return [
+    scaled && c.op("Where", [positive, c.gradient(), scaled]),
+    c.wants(1) ? c.unbroadcast(c.mul(c.gradient(), c.op("Min", [x, zero])), slope) : undefined,
+  ];
+};
+
+/** Below 0 the slope is alpha·eˣ = y + alpha; with alpha 1 that is the lesser of y + 1 and 1 everywhere. */
+const elu: GradientRule = (c) => {
+  const alpha = c.scalar(c.view.float("alpha", 1));
+  const slope = c.add(c.output(), alpha);
+  if (c.view.float("alpha", 1) === 1) return [c.mul(c.gradient(), c.op("Min", [slope, alpha]))];
+  const below = c.mul(c.gradient(), slope);
+  return [c.op("Where", [c.op("Greater", [c.input(0), c.scalar(0)]), c.gradient(), below])];
+};
+
+/** gamma above 0, else y + gamma·alpha. */
+const selu = aboveZero(
+  (c) => c.mul(c.gradient(), c.scalar(seluGamma(c))),
+  (c) =>
+    c.mul(
+      c.gradient(),
+      c.add(c.output(), c.scalar(seluGamma(c) * c.view.float("alpha", 1.6732632423543772))),
+    ),
+);
+
+const seluGamma = (c: GradientContext) => c.view.float("gamma", 1.0507009873554805);
+
+/** g·(1 - |y|)², for y = x/(1 + |x|). */
+const softsign: GradientRule = (c) => {
+  const rest = c.sub(c.scalar(1), c.op("Abs", [c.output()]));
+  return [c.mul(c.gradient(), c.mul(rest, rest))];
+};
+
+/** g·2/√π·e^(-x²) */
+const erf: GradientRule = (c) => {
+  const bell = c.op("Exp", [c.op("Neg", [c.mul(c.input(0), c.input(0))])]);
+  return [c.mul(c.gradient(), c.mul(bell, c.scalar(2 / Math.sqrt(Math.PI))))];
+};
+
+/** Passes between the bounds. */
+const clip: GradientRule = (c) => {
+  const least = c.has(1) ? c.op("Greater", [c.output(), c.input(1)]) : undefined;
+  const most = c.has(2) ? c.op("Less", [c.output(), c.input(2)]) : undefined;
+  const inside = least && most ? c.op("And", [least, most]) : (least ?? most);
+  return [inside ? c.where(inside, c.gradient()) : c.gradient()];
+};
+
+/** alpha between 0 and 1. */
+const hardSigmoid: GradientRule = (c) => {
+  const inside = c.op("And", [
+    c.op("Greater", [c.output(), c.scalar(0)]),
+    c.op("Less", [c.output(), c.scalar(1)]),
+  ]);
+  return [c.where(inside, c.mul(c.gradient(), c.scalar(c.view.float("alpha", 0.2))))];
+};
+
 export const activation: Record<string, GradientRule> = {
   Relu: relu,
+  LeakyRelu: leakyRelu,
+  PRelu: pRelu,
+  Elu: elu,
+  Selu: selu,
+  Softsign: softsign,
+  Erf: erf,
+  Clip: clip,
+  HardSigmoid: hardSigmoid,
   Sigmoid: sigmoid,
   Tanh: tanh,
   Softplus: softplus,

@@ -1,5 +1,6 @@
-/** Activation: a named activation function as a layer of its own. */
+/** Activation, a named activation function as a layer of its own, and the layers that are one function. */
 
+import type { ActivationDefinition } from "../activations/activation.ts";
 import type { LayerDefinition } from "../layer.ts";
 import { readActivation } from "./common.ts";
 
@@ -7,3 +8,10 @@ export const activation: LayerDefinition = (config) => {
   const activate = readActivation(config);
   return (c, [x]) => activate(c, x!);
 };
+
+export const activationLayer =
+  (definition: ActivationDefinition): LayerDefinition =>
+  (config) => {
+    const activate = definition(config);
+    return (c, [x]) => activate(c.graph, x!);
+  };

@@ -1,29 +1,19 @@
 /** What several layers share: activation, initialised weights, Keras options that are accepted or refused alike. */
 
 import type { Value } from "../../onnx/builder.ts";
-import { activationOf } from "../activations.ts";
+import { activationOf } from "../activations/table.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import { type Initializer, initializerOf } from "../initializers.ts";
-import { inKerasOrder, type LayerContext, type LayerValue, type WeightSpec } from "../layer.ts";
+import type { LayerContext, LayerValue, WeightSpec } from "../layer.ts";
 
-/** Reads `activation`; the result applies it and remembers the scores before a softmax or sigmoid. */
-export function readActivation(config: ConfigReader): (c: LayerContext, x: LayerValue) => LayerValue {
-  const declared = config.component("activation", "linear");
-  const name = declared.class_name.toLowerCase();
-  // An activation given as a layer of its own (ReLU with a ceiling, say) has options that would be lost.
-  if (Object.keys(declared.config).length > 0)
-    config.refuse("activation", declared, "an activation by name, without options");
-  const activation = activationOf(name);
-  return (c, x) => {
-    if (name === "linear") return x;
-    // Softmax runs along Keras's last axis; the others do not care about the order of axes.
-    const placed: LayerValue = name === "softmax" ? { value: inKerasOrder(c.graph, x) } : x;
-    const value = activation(c.graph, placed.value);
-    const kept = placed.order ? { order: placed.order } : {};
-    return name === "softmax" || name === "sigmoid"
-      ? { value, ...kept, logits: { value: placed.value, activation: name } }
-      : { value, ...kept };
-  };
+/** Reads an activation, by name or with its options; the result applies it. */
+export function readActivation(
+  config: ConfigReader,
+  name = "activation",
+  fallback = "linear",
+): (c: LayerContext, x: LayerValue) => LayerValue {
+  const activation = activationOf(config.component(name, fallback), `${config.where}.${name}`);
+  return (c, x) => activation(c.graph, x);
 }
 
 export function readInitializer(config: ConfigReader, name: string, fallback: string): Initializer {

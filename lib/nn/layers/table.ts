@@ -1,7 +1,8 @@
 /** Every layer, by its Keras class name. To add one: a file beside this one and an entry here. */
 
+import { ACTIVATION_LAYERS } from "../activations/table.ts";
 import type { LayerDefinition } from "../layer.ts";
-import { activation } from "./activation.ts";
+import { activation, activationLayer } from "./activation.ts";
 import { batchNormalization } from "./batch-normalization.ts";
 import { concatenate } from "./concatenate.ts";
 import { conv1d, conv2d } from "./conv.ts";
@@ -14,6 +15,7 @@ import { flatten } from "./flatten.ts";
 import { layerNormalization } from "./layer-normalization.ts";
 import { maxPooling2d } from "./max-pooling2d.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
+import { prelu } from "./prelu.ts";
 import { rescaling } from "./rescaling.ts";
 import { separableConv1d, separableConv2d } from "./separable-conv.ts";
 
@@ -38,10 +40,14 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Maximum: maximum,
   Minimum: minimum,
   Multiply: multiply,
+  PReLU: prelu,
   Rescaling: rescaling,
   SeparableConv1D: separableConv1d,
   SeparableConv2D: separableConv2d,
   Subtract: subtract,
+  ...Object.fromEntries(
+    Object.entries(ACTIVATION_LAYERS).map(([name, definition]) => [name, activationLayer(definition)]),
+  ),
 };
 
 /** Layers that hand the mask of their (first) input on unchanged, those for which Keras says `supports_masking`. */
@@ -51,7 +57,9 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
   "Dense",
   "Dropout",
   "LayerNormalization",
+  "PReLU",
   "Rescaling",
+  ...Object.keys(ACTIVATION_LAYERS),
 ]);
 
 /** Layers that work on whole numbers as they come; to all others inputs are given as FP32. */

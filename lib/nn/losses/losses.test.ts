@@ -11,7 +11,7 @@ import { gradients } from "../../autodiff/backward.ts";
 import { InvalidModelError, UnknownComponentError } from "../../errors.ts";
 import { GraphBuilder, type Value } from "../../onnx/builder.ts";
 import type { KerasObject } from "../../protocol/jobs.ts";
-import { activationOf } from "../activations.ts";
+import { activationOf } from "../activations/table.ts";
 import { lookUp } from "../config-reader.ts";
 import type { LayerValue } from "../layer.ts";
 import { LOSSES, lossOf } from "./table.ts";
@@ -113,15 +113,11 @@ const OPTIONS: {
   readFileSync(new URL("../../../test/fixtures/keras/loss-options.json", import.meta.url), "utf8"),
 );
 
-/** A last activation as readActivation leaves it. */
-function activated(name: string) {
-  return (graph: GraphBuilder, x: Value): LayerValue => {
-    const value = activationOf(name)(graph, x);
-    return name === "softmax" || name === "sigmoid"
-      ? { value, logits: { value: x, activation: name } }
-      : { value };
-  };
-}
+/** A last activation as a layer leaves it. */
+const activated =
+  (name: string) =>
+  (graph: GraphBuilder, x: Value): LayerValue =>
+    activationOf(name)(graph, { value: x });
 
 describe("every loss in its options", () => {
   test.each(

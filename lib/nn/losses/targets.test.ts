@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { runOnce, worstError } from "../../../test/support/graph-runner.ts";
 import { gradients } from "../../autodiff/backward.ts";
 import { GraphBuilder } from "../../onnx/builder.ts";
-import { activationOf } from "../activations.ts";
+import { activationOf } from "../activations/table.ts";
 import { lossOf } from "./table.ts";
 
 type Fixture = {
@@ -40,7 +40,7 @@ describe("sequence outputs", () => {
     const classes = given.target === "classes";
     const y = classes ? graph.input("y", "INT64", positions) : graph.input("y", "FP32", KERAS.shape);
     const weights = given.weighted ? graph.input("weights", "FP32", positions) : undefined;
-    const value = activationOf(given.activation)(graph, x);
+    const { value } = activationOf(given.activation)(graph, { value: x });
     const logits = { value: x, activation: given.activation };
     const prediction = given.activation === "linear" ? { value } : { value, logits };
     const loss = lossOf(given.name).append(graph, prediction, y, weights);
