@@ -23,7 +23,12 @@ export function convolveDepthwise(
   c: LayerContext,
   images: Images,
   window: ConvWindow,
-  weights: { name: string; multiplier: number; declared: DeclaredWeight; bias?: Value | undefined },
+  weights: {
+    name: string;
+    multiplier: number;
+    declared: DeclaredWeight;
+    bias?: DeclaredWeight | undefined;
+  },
 ): Value {
   const { channels } = images;
   const { name, multiplier, declared, bias } = weights;
@@ -37,7 +42,7 @@ export function convolveDepthwise(
   });
   const filters = channels * multiplier;
   const apart = c.graph.op("Reshape", [kernel, c.graph.ints([filters, 1, ...window.kernel])]);
-  return convolve(c, images, window, [apart, bias], channels);
+  return convolve(c, images, window, [apart, biasOf(c, filters, bias)], channels);
 }
 
 const depthwiseConv =
@@ -46,7 +51,7 @@ const depthwiseConv =
     const multiplier = config.integer("depth_multiplier", { fallback: 1 });
     const window = readWindow(config, rank);
     const declared = readWeight(config, "depthwise", "GlorotUniform");
-    const declaredBias = readBias(config);
+    const bias = readBias(config);
     const activate = readActivation(config);
     // Keras 2 writes it as for Conv2D.
     config.unset("groups", 1);
@@ -54,7 +59,6 @@ const depthwiseConv =
 
     return (c, [x]) => {
       const images = imagesOf(c, x!, window, orderFor(c));
-      const bias = biasOf(c, images.channels * multiplier, declaredBias);
       const value = convolveDepthwise(c, images, window, { name: "kernel", multiplier, declared, bias });
       return activate(c, images.leave(value));
     };
