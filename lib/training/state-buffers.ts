@@ -5,6 +5,7 @@
  */
 
 import * as ort from "onnxruntime-node";
+import { InvalidModelError } from "../errors.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { WeightPlan } from "./step-graph.ts";
 import { initialWeights } from "./weight-layout.ts";
@@ -81,6 +82,24 @@ export class StateBuffers {
       statistics: dataOf(this.current.statistics).slice(),
       slots: new Map(this.optimizer.slots.map((name, i) => [name, dataOf(this.current.slots[i]!).slice()])),
     };
+  }
+
+  /** @throws {InvalidModelError} when the state is of another network or optimiser */
+  restore(state: TrainedState): void {
+    const { current } = this;
+    const set = (name: string, target: ort.Tensor, source: Float32Array | undefined) => {
+      const expected = dataOf(target).length;
+      if (source?.length !== expected)
+        throw new InvalidModelError(
+          name,
+          `received ${source?.length ?? "no"} elements, expected ${expected}`,
+        );
+      dataOf(target).set(source);
+    };
+    set("weights", current.weights, state.weights);
+    set("statistics", current.statistics, state.statistics);
+    for (const [i, name] of this.optimizer.slots.entries())
+      set(`slots/${name}`, current.slots[i]!, state.slots.get(name));
   }
 
   /** An optimiser that averages its weights ends with the averages. */

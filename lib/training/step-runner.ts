@@ -12,6 +12,7 @@ import type { Optimizer } from "../optim/optimizer.ts";
 import { RandomStream } from "../random/stream.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
+import type { RunSnapshot } from "./run-snapshot.ts";
 import { StateBuffers, type TrainedState } from "./state-buffers.ts";
 import { compileEvaluationStep, compileTrainingStep, planWeights, type WeightPlan } from "./step-graph.ts";
 
@@ -34,7 +35,7 @@ export class StepRunner {
   private readonly examples: Examples;
   private readonly buffers: StateBuffers;
   private readonly sessions = new Map<string, Promise<StepSession>>();
-  private readonly dropout: RandomStream;
+  private dropout: RandomStream;
   private readonly scalars: ort.Tensor;
   private readonly lossOut = new ort.Tensor("float32", new Float32Array(1), []);
   private readonly correctOut = new ort.Tensor("float32", new Float32Array(1), []);
@@ -58,6 +59,18 @@ export class StepRunner {
     return this.buffers.state(this.step);
   }
 
+  /** The state and the stream of the steps' random tensors; copies. */
+  snapshot(): Pick<RunSnapshot, "state" | "dropout"> {
+    return { state: this.state(), dropout: this.dropout.state };
+  }
+
+  /** @throws {InvalidModelError} when the snapshot is of another network or optimiser */
+  restore({ state, dropout }: Pick<RunSnapshot, "state" | "dropout">): void {
+    this.buffers.restore(state);
+    this.dropout = new RandomStream(dropout);
+    this.step = state.step;
+  }
+
   /** Whether every weight and statistic is a number. */
   isFinite(): boolean {
     return this.buffers.isFinite();
@@ -68,11 +81,18 @@ export class StepRunner {
     this.buffers.adoptFinalWeights();
   }
 
-  /** Mean loss and accuracy over the given rows, with the network in evaluation mode. */
-  async evaluate(rows: Uint32Array): Promise<{ loss: number; accuracy: number }> {
+  /**
+   * Mean loss and accuracy over the given rows, with the network in evaluation mode. `atRest` is called before every
+   * batch; what it throws ends the evaluation.
+   */
+  async evaluate(
+    rows: Uint32Array,
+    atRest?: () => Promise<void> | undefined,
+  ): Promise<{ loss: number; accuracy: number }> {
     let loss = 0;
     let correct = 0;
     for (let from = 0; from < rows.length; from += EVALUATION_BATCH) {
+      await atRest?.();
       const batch = rows.subarray(from, Math.min(from + EVALUATION_BATCH, rows.length));
       const { session, feed } = await this.session("evaluation", batch.length);
       feed.fill(this.examples, batch);

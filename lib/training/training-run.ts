@@ -8,6 +8,7 @@ import { type Examples, splitRows } from "../data/examples.ts";
 import { CancelledError, TrainingDivergedError } from "../errors.ts";
 import type { EpochRecord, TrainingProgress } from "../protocol/jobs.ts";
 import { RandomStream } from "../random/stream.ts";
+import { epochBegin, type RunCursor, type RunSnapshot } from "./run-snapshot.ts";
 import type { TrainedState } from "./state-buffers.ts";
 import type { WeightPlan } from "./step-graph.ts";
 import { type StepOptions, StepRunner } from "./step-runner.ts";
@@ -23,8 +24,10 @@ export type RunListener = {
   /** At most ten times a second within an epoch, and at the end of epochs that are not shorter than that. */
   progress?: (progress: TrainingProgress) => void;
   epochCompleted?: (epoch: EpochRecord) => void;
-  /** Asked before every step; true stops the run with `CancelledError`. */
+  /** Asked before every step, of validation too; true stops the run with `CancelledError`. */
   cancelled?: () => boolean;
+  /** Called before every step of training or validation; the run waits for a promise and ends with what it throws. */
+  atRest?: () => Promise<void> | undefined;
 };
 
 const PROGRESS_INTERVAL_MS = 100;
@@ -35,7 +38,11 @@ export class TrainingRun {
   private readonly steps: StepRunner;
   private readonly trainRows: Uint32Array;
   private readonly validationRows: Uint32Array;
-  private readonly shuffle: RandomStream;
+  private history: EpochRecord[] = [];
+  private cursor: RunCursor;
+  /** When the cursor's times were brought up to date. */
+  private countedAt = performance.now();
+  private lastReport = Number.NEGATIVE_INFINITY;
   private lastEpochReport = Number.NEGATIVE_INFINITY;
 
   /** @throws {InvalidInputError} when the data does not fit the network */
@@ -46,7 +53,7 @@ export class TrainingRun {
     this.trainRows = rows.train;
     this.validationRows = rows.validation;
     this.stepsPerEpoch = Math.ceil(rows.train.length / options.batchSize);
-    this.shuffle = RandomStream.named(options.seed, "shuffle");
+    this.cursor = epochBegin(1, RandomStream.named(options.seed, "shuffle").state, 0);
   }
 
   get plan(): WeightPlan {
@@ -61,20 +68,41 @@ export class TrainingRun {
     return this.validationRows.length;
   }
 
+  /** Time spent training, earlier parts of a run that was resumed included. */
+  get trainSeconds(): number {
+    return this.cursor.trainSeconds;
+  }
+
   /**
-   * Runs every epoch; afterwards the state holds the optimiser's final weights.
+   * Runs every epoch that is left; afterwards the state holds the optimiser's final weights.
    * @throws {CancelledError} {TrainingDivergedError}
    */
   async run(listener: RunListener = {}): Promise<EpochRecord[]> {
-    const history: EpochRecord[] = [];
-    const startedAt = performance.now();
-    for (let epoch = 1; epoch <= this.options.epochs; epoch++) {
-      const record = await this.runEpoch(epoch, startedAt, listener);
-      history.push(record);
+    this.countedAt = performance.now();
+    while (this.cursor.epoch <= this.options.epochs) {
+      const record = await this.runEpoch(listener);
+      this.history.push(record);
       listener.epochCompleted?.(record);
     }
     this.steps.adoptFinalWeights();
-    return history;
+    return this.history;
+  }
+
+  /** The run as it is; only between steps, as in `atRest`. Copies. */
+  snapshot(): RunSnapshot {
+    this.countTime();
+    const { sums, ...cursor } = this.cursor;
+    return { ...this.steps.snapshot(), cursor: { ...cursor, sums: { ...sums } }, history: [...this.history] };
+  }
+
+  /**
+   * Sets a run that has not begun to where another of the same options and data was.
+   * @throws {InvalidModelError} when the snapshot is of another network or optimiser
+   */
+  restore(snapshot: RunSnapshot): void {
+    this.steps.restore(snapshot);
+    this.cursor = { ...snapshot.cursor, sums: { ...snapshot.cursor.sums } };
+    this.history = [...snapshot.history];
   }
 
   /** The state after the last step; copies. */
@@ -97,49 +125,76 @@ export class TrainingRun {
     return this.steps.close();
   }
 
-  private async runEpoch(epoch: number, startedAt: number, listener: RunListener): Promise<EpochRecord> {
-    const { batchSize, epochs } = this.options;
+  private async runEpoch(listener: RunListener): Promise<EpochRecord> {
+    const { cursor } = this;
+    const { epoch, sums } = cursor;
+    const shuffle = new RandomStream(cursor.shuffle);
     const rows = this.trainRows.slice();
-    this.shuffle.shuffle(rows);
-    const epochStart = performance.now();
-    let lastReport = epochStart;
-    let lossSum = 0;
-    let correct = 0;
-    let seen = 0;
-    for (let step = 1; step <= this.stepsPerEpoch; step++) {
-      if (listener.cancelled?.()) throw new CancelledError("The training run");
-      const batch = rows.subarray(seen, Math.min(seen + batchSize, rows.length));
+    shuffle.shuffle(rows);
+    this.lastReport = performance.now();
+    while (cursor.step < this.stepsPerEpoch) {
+      await this.rest(listener);
+      const batch = rows.subarray(sums.seen, Math.min(sums.seen + this.options.batchSize, rows.length));
       const result = await this.trainBatch(batch);
-      if (!Number.isFinite(result.loss)) throw new TrainingDivergedError(epoch, step, result.loss);
-      lossSum += result.loss * batch.length;
-      correct += result.correct;
-      seen += batch.length;
-      const now = performance.now();
-      const ends = step === this.stepsPerEpoch;
-      const due = now - (ends ? this.lastEpochReport : lastReport) >= PROGRESS_INTERVAL_MS;
-      if (due || (ends && epoch === epochs)) {
-        lastReport = now;
-        if (ends) this.lastEpochReport = now;
-        const total = this.trainRows.length * epochs;
-        const done = this.trainRows.length * (epoch - 1) + seen;
-        listener.progress?.({
-          epoch,
-          epochs,
-          step,
-          stepsPerEpoch: this.stepsPerEpoch,
-          loss: lossSum / seen,
-          accuracy: correct / seen,
-          examplesPerSecond: seen / ((now - epochStart) / 1000),
-          secondsLeft: ((now - startedAt) / 1000 / done) * (total - done),
-        });
-      }
+      cursor.step++;
+      if (!Number.isFinite(result.loss)) throw new TrainingDivergedError(epoch, cursor.step, result.loss);
+      sums.loss += result.loss * batch.length;
+      sums.correct += result.correct;
+      sums.seen += batch.length;
+      this.report(listener);
     }
     // Each loss is of the weights before its step; the last step's own are looked at here.
     if (!this.steps.isFinite()) throw new TrainingDivergedError(epoch, this.stepsPerEpoch, Number.NaN);
-    const seconds = (performance.now() - epochStart) / 1000;
-    const record: EpochRecord = { epoch, loss: lossSum / seen, accuracy: correct / seen, seconds };
-    if (this.validationRows.length === 0) return record;
-    const validation = await this.evaluate(this.validationRows);
-    return { ...record, validationLoss: validation.loss, validationAccuracy: validation.accuracy };
+    const validation =
+      this.validationRows.length > 0
+        ? await this.steps.evaluate(this.validationRows, () => this.rest(listener))
+        : undefined;
+    this.countTime();
+    this.cursor = epochBegin(epoch + 1, shuffle.state, cursor.trainSeconds);
+    return {
+      epoch,
+      loss: sums.loss / sums.seen,
+      accuracy: sums.correct / sums.seen,
+      seconds: cursor.epochSeconds,
+      ...(validation && { validationLoss: validation.loss, validationAccuracy: validation.accuracy }),
+    };
+  }
+
+  private rest({ cancelled, atRest }: RunListener): Promise<void> | undefined {
+    if (cancelled?.()) throw new CancelledError("The training run");
+    return atRest?.();
+  }
+
+  private report(listener: RunListener): void {
+    const { epoch, step, sums } = this.cursor;
+    const { epochs } = this.options;
+    const now = performance.now();
+    const ends = step === this.stepsPerEpoch;
+    const due = now - (ends ? this.lastEpochReport : this.lastReport) >= PROGRESS_INTERVAL_MS;
+    if (!due && !(ends && epoch === epochs)) return;
+    this.lastReport = now;
+    if (ends) this.lastEpochReport = now;
+    this.countTime();
+    const { epochSeconds, trainSeconds } = this.cursor;
+    const total = this.trainRows.length * epochs;
+    const done = this.trainRows.length * (epoch - 1) + sums.seen;
+    listener.progress?.({
+      epoch,
+      epochs,
+      step,
+      stepsPerEpoch: this.stepsPerEpoch,
+      loss: sums.loss / sums.seen,
+      accuracy: sums.correct / sums.seen,
+      examplesPerSecond: sums.seen / epochSeconds,
+      secondsLeft: (trainSeconds / done) * (total - done),
+    });
+  }
+
+  private countTime(): void {
+    const now = performance.now();
+    const seconds = (now - this.countedAt) / 1000;
+    this.countedAt = now;
+    this.cursor.epochSeconds += seconds;
+    this.cursor.trainSeconds += seconds;
   }
 }
