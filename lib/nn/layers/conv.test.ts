@@ -6,97 +6,36 @@
  */
 
 import { readFileSync } from "node:fs";
-import { runOnce, worstError } from "../../../test/support/graph-runner.ts";
-import { gradients } from "../../autodiff/backward.ts";
+import { worstError } from "../../../test/support/graph-runner.ts";
+import { infer, inMemory, type NetworkCase, train, type Values } from "../../../test/support/network-case.ts";
 import { InvalidModelError } from "../../errors.ts";
-import { GraphBuilder, type Value } from "../../onnx/builder.ts";
-import { inKerasOrder, type WeightSpec } from "../layer.ts";
+import { GraphBuilder } from "../../onnx/builder.ts";
+import { inKerasOrder } from "../layer.ts";
 import { buildNetwork, parseNetwork } from "../network.ts";
 
-type Values = { shape: number[]; data: number[] };
-type Case = {
-  architecture: unknown;
-  weights: Record<string, Values>;
-  x: Values;
-  cotangent: Values;
-  y: Values;
-  dx: Values;
-  gradients: Record<string, Values>;
-};
+type Case = NetworkCase & { y: Values; dx: Values; gradients: Record<string, Values> };
 
 const FIXTURE = new URL("../../../test/fixtures/keras/convolution.json", import.meta.url);
 const CASES: Record<string, Case> = JSON.parse(readFileSync(FIXTURE, "utf8"));
 
-/** A variable of Keras with its axes as the weight keeps them. */
-function inMemory({ shape, data }: Values, { order }: WeightSpec): { shape: number[]; data: Float32Array } {
-  const axes = order ?? shape.map((_, axis) => axis);
-  const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
-  const moved = axes.map((axis) => shape[axis]!);
-  const place = Array.from(moved, () => 0);
-  const result = Float32Array.from(data, () => {
-    const value = data[place.reduce((at, index, i) => at + index * strides[axes[i]!]!, 0)]!;
-    for (let i = place.length - 1; i >= 0 && ++place[i]! === moved[i]; i--) place[i] = 0;
-    return value;
-  });
-  return { shape: moved, data: result };
-}
-
-function build(given: Case, training: boolean) {
-  const graph = new GraphBuilder("case");
-  const network = parseNetwork(given.architecture);
-  const [batch] = given.x.shape;
-  const x = graph.input("x", "FP32", [training ? batch! : "batch", ...given.x.shape.slice(1)]);
-  const specs: WeightSpec[] = [];
-  const values: Value[] = [];
-  const { outputs } = buildNetwork(network, graph, [x], {
-    training,
-    weightValue(spec) {
-      const value = graph.input(spec.name, "FP32", spec.shape);
-      specs.push(spec);
-      values.push(value);
-      return value;
-    },
-  });
-  const feeds = {
-    x: { shape: given.x.shape, data: Float32Array.from(given.x.data) },
-    ...Object.fromEntries(specs.map((spec) => [spec.name, inMemory(given.weights[spec.name]!, spec)])),
-  };
-  return { graph, x, y: inKerasOrder(graph, outputs[0]!), specs, values, feeds };
-}
-
 describe("convolution layers as Keras declares them", () => {
   for (const [name, given] of Object.entries(CASES)) {
     test(`${name}: the inference graph answers as Keras does`, async () => {
-      const { graph, y, specs, feeds } = build(given, false);
-      graph.output(y, "y");
+      const { specs, y } = await infer(given);
       expect(specs.map((spec) => spec.name).sort()).toEqual(Object.keys(given.weights).sort());
-      const received = await runOnce(graph, feeds);
-      expect(received.y!.shape).toEqual(given.y.shape);
-      expect(worstError(received.y!.data as Float32Array, given.y.data)).toBeLessThan(2e-5);
+      expect(y.shape).toEqual(given.y.shape);
+      expect(worstError(y.data, given.y.data)).toBeLessThan(2e-5);
     });
 
     test(`${name}: the training graph has Keras's output and gradients`, async () => {
-      const { graph, x, y, specs, values, feeds } = build(given, true);
-      const c = graph.initializer("c", {
-        datatype: "FP32",
-        shape: given.cotangent.shape,
-        data: Float32Array.from(given.cotangent.data),
-      });
-      const loss = graph.op("ReduceSum", [graph.op("Mul", [y, c])], { keepdims: 0 });
-      graph.output(y, "y");
-      gradients(graph, loss, [x, ...values]).forEach((gradient, i) => {
-        graph.output(gradient, i === 0 ? "dx" : `d ${specs[i - 1]!.name}`);
-      });
-      const received = await runOnce(graph, feeds);
-      const error = (output: string, { data }: { data: ArrayLike<number> }) =>
-        worstError(received[output]!.data as Float32Array, data);
-      expect(error("y", given.y)).toBeLessThan(2e-5);
-      expect(error("dx", given.dx)).toBeLessThan(5e-5);
-      for (const spec of specs)
-        expect({
-          weight: spec.name,
-          close: error(`d ${spec.name}`, inMemory(given.gradients[spec.name]!, spec)) < 5e-5,
-        }).toEqual({ weight: spec.name, close: true });
+      const { specs, y, dx, gradients } = await train(given);
+      expect(worstError(y.data, given.y.data)).toBeLessThan(2e-5);
+      expect(worstError(dx.data, given.dx.data)).toBeLessThan(5e-5);
+      for (const spec of specs) {
+        const expected = inMemory(given.gradients[spec.name]!, spec);
+        const error = worstError(gradients.get(spec.name)!.data, expected.data);
+        expect({ weight: spec.name, close: error < 5e-5 }).toEqual({ weight: spec.name, close: true });
+      }
     });
   }
 });
