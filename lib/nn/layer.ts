@@ -42,13 +42,10 @@ export type WeightSpec = {
   trainable: boolean;
 };
 
-export type RandomInput = {
-  name: string;
-  /** "keep": BOOL, true with probability 1 - rate. */
-  kind: "keep";
-  rate: number;
-  shape: number[];
-};
+/** "keep": BOOL, true with probability 1 - rate. "normal": FP32, mean 0 and variance 1. */
+export type RandomDraw = { kind: "keep"; rate: number } | { kind: "normal" };
+
+export type RandomInput = RandomDraw & { name: string; shape: number[] };
 
 export interface LayerContext {
   readonly graph: GraphBuilder;
@@ -64,7 +61,7 @@ export interface LayerContext {
   /** Declares the next value of a weight that is not trained. */
   updateWeight(weight: Value, next: Value): void;
   /** A random tensor drawn afresh for every step. Training graphs only. */
-  random(kind: RandomInput["kind"], shape: number[], rate: number): Value;
+  random(draw: RandomDraw, shape: number[]): Value;
 }
 
 /**

@@ -100,9 +100,13 @@ class Build {
           JSON.stringify([...path, spec.name]),
         ),
       updateWeight: (weight, next) => this.update(weight, next),
-      random: (kind, shape, rate) => {
-        const value = this.graph.input(`${layerName}/${kind}`, "BOOL", shape);
-        this.randomInputs.push({ name: value.name, kind, rate, shape });
+      random: (draw, shape) => {
+        const value = this.graph.input(
+          `${layerName}/${draw.kind}`,
+          draw.kind === "keep" ? "BOOL" : "FP32",
+          shape,
+        );
+        this.randomInputs.push({ ...draw, name: value.name, shape });
         return value;
       },
     };

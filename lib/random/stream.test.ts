@@ -68,6 +68,25 @@ describe("random streams", () => {
     expect(Math.abs(beyondTwo - 0.0455)).toBeLessThan(0.003);
   });
 
+  test("many normal draws at once are normal too, pairs independent, and leave no hidden state", () => {
+    const stream = RandomStream.named(3, "n");
+    const drawn = new Float32Array(100_001);
+    stream.fillNormal(drawn);
+    const n = drawn.length;
+    const mean = drawn.reduce((a, b) => a + b, 0) / n;
+    const variance = drawn.reduce((sum, v) => sum + v * v, 0) / n;
+    const pairs = drawn.reduce((sum, v, i) => sum + (i % 2 ? v * drawn[i - 1]! : 0), 0) / (n / 2);
+    expect(Math.abs(mean)).toBeLessThan(4 / Math.sqrt(n));
+    expect(Math.abs(variance - 1)).toBeLessThan(4 * Math.sqrt(2 / n));
+    expect(Math.abs(pairs)).toBeLessThan(4 / Math.sqrt(n / 2));
+    expect(Math.abs(drawn.filter((v) => Math.abs(v) > 2).length / n - 0.0455)).toBeLessThan(0.003);
+    const restored = new RandomStream(stream.state);
+    const [one, other] = [new Float32Array(7), new Float32Array(7)];
+    stream.fillNormal(one);
+    restored.fillNormal(other);
+    expect(other).toEqual(one);
+  });
+
   test("bounded draws hit every value alike", () => {
     const stream = RandomStream.named(1, "b");
     const counts = new Float64Array(7);

@@ -67,6 +67,18 @@ export class RandomStream {
     return radius * Math.cos(2 * Math.PI * this.uniform());
   }
 
+  /** Fills with standard normal draws, two of each radius and angle; a last odd one is drawn alone. */
+  fillNormal(target: Float32Array): void {
+    let i = 0;
+    for (; i + 1 < target.length; i += 2) {
+      const radius = Math.sqrt(-2 * Math.log(1 - this.uniform()));
+      const angle = 2 * Math.PI * this.uniform();
+      target[i] = radius * Math.cos(angle);
+      target[i + 1] = radius * Math.sin(angle);
+    }
+    if (i < target.length) target[i] = this.normal();
+  }
+
   /** Shuffles in place (Fisher and Yates). */
   shuffle(items: Uint32Array): void {
     for (let i = items.length - 1; i > 0; i--) {

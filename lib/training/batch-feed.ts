@@ -8,12 +8,13 @@ import type { RandomStream } from "../random/stream.ts";
 import { toOrt } from "../runtime/ort-tensor.ts";
 import { allocate, type Datatype, type NumericArray } from "../tensor/datatype.ts";
 import { elementCount } from "../tensor/tensor.ts";
+import { RandomFeed } from "./random-feed.ts";
 
 export class BatchFeed {
   readonly feeds: Record<string, ort.Tensor>;
   private readonly features: NumericArray;
   private readonly labels: BigInt64Array;
-  private readonly masks: { keep: number; data: Uint8Array }[];
+  private readonly random: RandomFeed;
 
   constructor(
     network: Network,
@@ -24,17 +25,11 @@ export class BatchFeed {
     const shape = [batchSize, ...network.inputs[0]!.shape];
     this.features = allocate(featureType, elementCount(shape)) as NumericArray;
     this.labels = new BigInt64Array(batchSize);
-    const tensors = randomInputs.map(
-      (input) => new ort.Tensor("bool", new Uint8Array(elementCount(input.shape)), input.shape),
-    );
-    this.masks = randomInputs.map((input, i) => ({
-      keep: 1 - input.rate,
-      data: tensors[i]!.data as Uint8Array,
-    }));
+    this.random = new RandomFeed(randomInputs);
     this.feeds = {
       features: toOrt({ name: "features", datatype: featureType, shape, data: this.features }),
       labels: new ort.Tensor("int64", this.labels, [batchSize]),
-      ...Object.fromEntries(randomInputs.map((input, i) => [input.name, tensors[i]!])),
+      ...this.random.feeds,
     };
   }
 
@@ -50,11 +45,8 @@ export class BatchFeed {
     }
   }
 
-  /** Draws every mask afresh. */
+  /** Draws every mask and all noise afresh. */
   drawMasks(random: RandomStream): void {
-    for (const { keep, data } of this.masks) {
-      const limit = Math.round(keep * 2 ** 32);
-      for (let i = 0; i < data.length; i++) data[i] = random.uint32() < limit ? 1 : 0;
-    }
+    this.random.draw(random);
   }
 }

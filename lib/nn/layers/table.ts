@@ -10,11 +10,12 @@ import { conv1dTranspose, conv2dTranspose } from "./conv-transpose.ts";
 import { dense } from "./dense.ts";
 import { depthwiseConv1d, depthwiseConv2d } from "./depthwise-conv.ts";
 import { dot } from "./dot.ts";
-import { dropout } from "./dropout.ts";
+import { dropout, spatialDropout1d, spatialDropout2d } from "./dropout.ts";
 import { flatten } from "./flatten.ts";
 import { layerNormalization } from "./layer-normalization.ts";
 import { maxPooling2d } from "./max-pooling2d.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
+import { gaussianDropout, gaussianNoise } from "./noise.ts";
 import { prelu } from "./prelu.ts";
 import { rescaling } from "./rescaling.ts";
 import { separableConv1d, separableConv2d } from "./separable-conv.ts";
@@ -35,6 +36,8 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Dot: dot,
   Dropout: dropout,
   Flatten: flatten,
+  GaussianDropout: gaussianDropout,
+  GaussianNoise: gaussianNoise,
   LayerNormalization: layerNormalization,
   MaxPooling2D: maxPooling2d,
   Maximum: maximum,
@@ -44,6 +47,8 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Rescaling: rescaling,
   SeparableConv1D: separableConv1d,
   SeparableConv2D: separableConv2d,
+  SpatialDropout1D: spatialDropout1d,
+  SpatialDropout2D: spatialDropout2d,
   Subtract: subtract,
   ...Object.fromEntries(
     Object.entries(ACTIVATION_LAYERS).map(([name, definition]) => [name, activationLayer(definition)]),
@@ -56,9 +61,13 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
   "BatchNormalization",
   "Dense",
   "Dropout",
+  "GaussianDropout",
+  "GaussianNoise",
   "LayerNormalization",
   "PReLU",
   "Rescaling",
+  "SpatialDropout1D",
+  "SpatialDropout2D",
   ...Object.keys(ACTIVATION_LAYERS),
 ]);
 
