@@ -95,8 +95,8 @@ function theirs(layer: Layer, x: T4, kernels: Tensor[]): T4 {
     const each = tf.depthwiseConv2d(x, first, strides, pad) as T4;
     if (className.startsWith("Depthwise")) return each;
     const place: Tensor = kernels[1]!;
-    const sizes: number[] = [1, 1, ...place.shape.slice(-2)];
-    return tf.conv2d(each, tf.reshape(place, sizes) as T4, 1, "valid") as T4;
+    const [depth, filters] = place.shape.slice(-2) as Pair;
+    return tf.conv2d(each, tf.reshape(place, [1, 1, depth, filters]), 1, "valid") as T4;
   }
   const before = padding === "causal" ? dilations[1] * (kernel[1] - 1) : 0;
   const none: Pair = [0, 0];
