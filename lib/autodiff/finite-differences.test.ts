@@ -201,8 +201,32 @@ function linear(): Case[] {
       [3, 4],
       [2, 4, 2],
     ],
+    [
+      [2, 3, 2, 4],
+      [4, 3],
+    ],
   ] as [number[], number[]][])
     cases.push({ op: "MatMul", title: `[${a}] by [${b}]`, inputs: [x(a), x(b)] });
+  for (const [shape, axis] of [
+    [[3, 4], -1],
+    [[2, 3, 5], -1],
+    [[2, 3, 2], 1],
+  ] as const)
+    for (const bias of [true, false]) {
+      const part = shape.slice(axis);
+      cases.push({
+        op: "LayerNormalization",
+        title: `[${shape}] from axis ${axis}${bias ? ", with a bias" : ""}`,
+        inputs: [x([...shape]), x([...part]), bias ? x([...part]) : undefined],
+        attributes: { axis, epsilon: float(0.25) },
+      });
+    }
+  cases.push({
+    op: "LayerNormalization",
+    title: "fixed scale and bias",
+    inputs: [x([3, 4]), fixed([4], [1, 2, 0, -1]), fixed([4], [0, 1, 0, 2])],
+    attributes: { epsilon: float(0.25) },
+  });
   return cases;
 }
 

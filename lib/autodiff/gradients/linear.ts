@@ -25,8 +25,20 @@ function swapLast(c: GradientContext, x: Value): Value {
   return c.op("Transpose", [x], { perm: [...axes.slice(0, -2), last, last - 1] });
 }
 
+/** A stack of matrices by one matrix is a single product of all their rows; so are both of its gradients. */
+function matMulRows(c: GradientContext): (Value | undefined)[] {
+  const [a, b, g] = [c.input(0), c.input(1), c.gradient()];
+  const rows = c.known(a.shape.slice(0, -1)).reduce((product, size) => product * size, 1);
+  const matrix = (x: Value) => c.reshape(x, [rows, x.shape.at(-1)!]);
+  return [
+    c.wants(0) ? c.reshape(c.op("Gemm", [matrix(g), b], { transB: 1 }), a.shape) : undefined,
+    c.wants(1) ? c.op("Gemm", [matrix(a), matrix(g)], { transA: 1 }) : undefined,
+  ];
+}
+
 const matMul: GradientRule = (c) => {
   const [a, b, g] = [c.input(0), c.input(1), c.gradient()];
+  if (b.shape.length === 2) return matMulRows(c);
   return [
     c.wants(0) ? c.unbroadcast(c.op("MatMul", [g, swapLast(c, b)]), a) : undefined,
     c.wants(1) ? c.unbroadcast(c.op("MatMul", [swapLast(c, a), g]), b) : undefined,

@@ -5,6 +5,7 @@ import { activation } from "./activation.ts";
 import { arithmetic } from "./arithmetic.ts";
 import { convolution } from "./convolution.ts";
 import { linear } from "./linear.ts";
+import { normalization } from "./normalization.ts";
 import { pooling } from "./pooling.ts";
 import { reduction } from "./reduction.ts";
 import { structure } from "./structure.ts";
@@ -13,6 +14,7 @@ export const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   ...arithmetic,
   ...activation,
   ...linear,
+  ...normalization,
   ...reduction,
   ...structure,
   ...convolution,

@@ -1,6 +1,6 @@
 /** Normalisations that ONNX has an operator for. */
 
-import { describe, type ShapeRule } from "./rule.ts";
+import { broadcast, describe, type ShapeRule } from "./rule.ts";
 
 const batchNormalization: ShapeRule = (n) => {
   const x = n.input(0);
@@ -10,9 +10,19 @@ const batchNormalization: ShapeRule = (n) => {
   return [{ datatype: x.datatype, shape: [...x.shape] }];
 };
 
-const layerNormalization: ShapeRule = (n) => [
-  { datatype: n.input(0).datatype, shape: [...n.input(0).shape] },
-];
+/** Y and, on request, the mean and the inverse standard deviation of what was normalised, its axes kept as 1. */
+const layerNormalization: ShapeRule = (n) => {
+  const x = n.input(0);
+  const first = n.axis(n.int("axis", -1), x.shape.length);
+  const normalised = x.shape.slice(first);
+  for (const i of [1, 2])
+    if (n.has(i) && broadcast(n.input(i).shape, normalised)?.join() !== normalised.join())
+      n.fail(`parameter ${i} ${describe(n.input(i).shape)} does not fit ${describe(normalised)}`);
+  const moments = x.shape.map((size, axis) => (axis < first ? size : 1));
+  return [x.shape, moments, moments]
+    .slice(0, n.outputCount)
+    .map((shape) => ({ datatype: x.datatype, shape: [...shape] }));
+};
 
 export const normalization: Record<string, ShapeRule> = {
   BatchNormalization: batchNormalization,

@@ -268,6 +268,7 @@ function normalisation(): Case[] {
     { op: "BatchNormalization", inputs: [x("batch", 3, 4, 4), ...four] },
     { op: "BatchNormalization", inputs: [x("batch", 3), ...four], attributes: { epsilon: float(0.01) } },
     { op: "LayerNormalization", inputs: [x("batch", 2, 3), x(3), x(3)] },
+    { op: "LayerNormalization", inputs: [x("batch", 2, 3), x(2, 3)], attributes: { axis: 1 }, outputs: 3 },
   ];
 }
 
@@ -413,7 +414,12 @@ describe("shape rules refuse", () => {
     [
       "more outputs than there are",
       "gives 1 output(s) here, 2 were asked for",
-      { op: "LayerNormalization", inputs: [x(2, 3), x(3)], outputs: 2 },
+      { op: "Relu", inputs: [x(2, 3)], outputs: 2 },
+    ],
+    [
+      "a scale of another size than what is normalised",
+      "parameter 1 [2] does not fit [3]",
+      { op: "LayerNormalization", inputs: [x(2, 3), x(2)] },
     ],
     ["an unknown operator", "operator 'Teleport' has no shape rule", { op: "Teleport", inputs: [x(2)] }],
     [
