@@ -2,6 +2,7 @@
 
 import { InvalidModelError } from "../../errors.ts";
 import { inKerasOrder, type LayerDefinition } from "../layer.ts";
+import { affine } from "./affine.ts";
 import { readActivation, readWeight, refusePenalties } from "./common.ts";
 
 export const dense: LayerDefinition = (config) => {
@@ -28,9 +29,6 @@ export const dense: LayerDefinition = (config) => {
     const bias = useBias
       ? c.weight({ name: "bias", shape: [units], ...declaredBias, fans, trainable: true })
       : undefined;
-    if (input.shape.length === 2)
-      return activate(c, { value: c.graph.op("Gemm", bias ? [input, kernel, bias] : [input, kernel]) });
-    const product = c.graph.op("MatMul", [input, kernel]);
-    return activate(c, { value: bias ? c.graph.op("Add", [product, bias]) : product });
+    return activate(c, { value: affine(c.graph, input, kernel, bias) });
   };
 };

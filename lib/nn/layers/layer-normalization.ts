@@ -1,6 +1,7 @@
 /** LayerNormalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450) over the last axis. */
 
 import { InvalidModelError } from "../../errors.ts";
+import { float, literalOf } from "../../onnx/graph.ts";
 import { inKerasOrder, type LayerDefinition } from "../layer.ts";
 import { readInitializer, refusePenalties } from "./common.ts";
 
@@ -31,11 +32,8 @@ export const layerNormalization: LayerDefinition = (config) => {
       ? c.weight({ name: "beta", shape: [size], initializer: betaInitializer, fans, trainable: true })
       : undefined;
 
-    const over = g.ints([-1]);
-    const centered = g.op("Sub", [input, g.op("ReduceMean", [input, over], { keepdims: 1 })]);
-    const variance = g.op("ReduceMean", [g.op("Mul", [centered, centered]), over], { keepdims: 1 });
-    const normal = g.op("Div", [centered, g.op("Sqrt", [g.op("Add", [variance, g.scalar(epsilon)])])]);
-    const scaled = gamma ? g.op("Mul", [normal, gamma]) : normal;
-    return { value: beta ? g.op("Add", [scaled, beta]) : scaled };
+    const ones = () => g.constant(`ones:${size}`, literalOf(new Float32Array(size).fill(1), [size]));
+    const inputs = [input, gamma ?? ones(), beta].filter((value) => value !== undefined);
+    return { value: g.op("LayerNormalization", inputs, { axis: -1, epsilon: float(epsilon) }) };
   };
 };
