@@ -13,7 +13,7 @@ const FANS = { fanIn: 72, fanOut: 288 };
 
 function draws(class_name: string, config: Record<string, unknown> = {}, seed = 1): Float32Array {
   const initialise = initializerOf({ class_name, config }, "layer 'dense'.kernel_initializer");
-  return initialise(COUNT, FANS, RandomStream.named(seed, "init/dense/kernel"));
+  return initialise([COUNT], FANS, RandomStream.named(seed, "init/dense/kernel"));
 }
 
 function moments(values: Float32Array) {
@@ -45,6 +45,8 @@ describe("initialisers", () => {
     ["LecunUniform", {}, uniform(1 / FANS.fanIn)],
     ["LecunNormal", {}, truncated(1 / FANS.fanIn)],
     ["glorot_uniform", {}, uniform(1 / average)],
+    ["uniform", {}, { mean: 0, deviation: 0.1 / Math.sqrt(12), most: 0.05 }],
+    ["normal", {}, { mean: 0, deviation: 0.05, most: Number.POSITIVE_INFINITY }],
     ["RandomUniform", {}, { mean: 0, deviation: 0.1 / Math.sqrt(12), most: 0.05 }],
     ["RandomUniform", { minval: 1, maxval: 3 }, { mean: 2, deviation: 2 / Math.sqrt(12), most: 1 }],
     ["RandomNormal", { mean: 0.5, stddev: 2 }, { mean: 0.5, deviation: 2, most: Number.POSITIVE_INFINITY }],
@@ -67,6 +69,8 @@ describe("initialisers", () => {
   test.each([
     ["Zeros", {}, 0],
     ["Ones", {}, 1],
+    ["one", {}, 1],
+    ["zero", {}, 0],
     ["Constant", { value: -2.5 }, -2.5],
   ])("%s %j is constant", (name, config, value) => {
     expect(draws(name, config).every((v) => v === value)).toBe(true);
@@ -87,5 +91,63 @@ describe("initialisers", () => {
     expect(() => draws("VarianceScaling", { mode: "fan" })).toThrow(
       "expected one of fan_in, fan_out, fan_avg",
     );
+  });
+});
+
+describe("initialisers of whole matrices", () => {
+  const matrix = (class_name: string, shape: number[], config: Record<string, unknown> = {}, seed = 1) =>
+    initializerOf({ class_name, config }, "layer 'dense'.kernel_initializer")(
+      shape,
+      FANS,
+      RandomStream.named(seed, "init/dense/kernel"),
+    );
+
+  test.each([
+    [[7, 7], 1],
+    [[9, 4], 1.5],
+    [[4, 9], 1],
+    [[3, 3, 2, 5], 2],
+    [[2, 1, 2, 30], 1],
+    [[1, 6], 1],
+  ])("Orthogonal %j with gain %d has orthogonal columns, or rows where they are fewer", (shape, gain) => {
+    const values = matrix("Orthogonal", shape, { gain, seed: null });
+    const columns = shape.at(-1)!;
+    const rows = values.length / columns;
+    const wide = rows < columns;
+    const [count, size] = wide ? [rows, columns] : [columns, rows];
+    const element = (vector: number, i: number) =>
+      values[wide ? vector * columns + i : i * columns + vector]!;
+    for (let a = 0; a < count; a++)
+      for (let b = 0; b < count; b++) {
+        let product = 0;
+        for (let i = 0; i < size; i++) product += element(a, i) * element(b, i);
+        expect(product).toBeCloseTo(a === b ? gain * gain : 0, 5);
+      }
+  });
+
+  test("Orthogonal matrices are spread evenly: each element has mean nought and variance one by the size", () => {
+    const size = 4;
+    const sum = new Float64Array(size * size);
+    const squares = new Float64Array(size * size);
+    const n = 4000;
+    for (let seed = 0; seed < n; seed++)
+      matrix("orthogonal", [size, size], {}, seed).forEach((v, i) => {
+        sum[i]! += v;
+        squares[i]! += v * v;
+      });
+    // Elements have deviation 1/2, their squares less than 1/4: means of 4000 stray by 0.008 and 0.004.
+    for (const total of sum) expect(Math.abs(total / n)).toBeLessThan(0.035);
+    for (const total of squares) expect(Math.abs(total / n - 1 / size)).toBeLessThan(0.02);
+  });
+
+  test("Identity has its gain on the diagonal, of matrices that are not square too", () => {
+    expect([...matrix("Identity", [2, 3], { gain: 2 })]).toEqual([2, 0, 0, 0, 2, 0]);
+    expect([...matrix("IdentityInitializer", [3, 2])]).toEqual([1, 0, 0, 1, 0, 0]);
+  });
+
+  test("shapes that have no such matrix are refused", () => {
+    expect(() => matrix("Identity", [3, 3, 3])).toThrow("the weight is [3,3,3], expected a matrix");
+    expect(() => matrix("Orthogonal", [3])).toThrow("the weight is [3], expected at least two axes");
+    expect(() => matrix("Orthogonal", [3])).toThrow(InvalidModelError);
   });
 });

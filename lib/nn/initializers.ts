@@ -1,29 +1,22 @@
 /**
- * Weight initialisers, by their Keras names (keras.io/api/layers/initializers). Each gives values for a weight of
- * `count` elements from its fans and a random stream. To add one: an entry in the table.
+ * Weight initialisers, by their Keras names (keras.io/api/layers/initializers). Each gives the values of a weight
+ * from its shape, its fans and a random stream, in Keras's order of axes. To add one: an entry in the table.
  */
 
 import type { KerasObject } from "../protocol/jobs.ts";
 import type { RandomStream } from "../random/stream.ts";
 import { ConfigReader, lookUp } from "./config-reader.ts";
+import type { Fans, Initializer } from "./initializers/initializer.ts";
+import { identity, orthogonal } from "./initializers/matrices.ts";
 
-/** Inputs and outputs that one unit of the weight connects (receptive field included). */
-export type Fans = { fanIn: number; fanOut: number };
+export { type Fans, fansOf, type Initializer } from "./initializers/initializer.ts";
 
-/** The fans Keras reads off a weight's shape: [..., in, out], with everything before as the receptive field. */
-export function fansOf(shape: readonly number[]): Fans {
-  if (shape.length < 2) return { fanIn: shape[0] ?? 1, fanOut: shape[0] ?? 1 };
-  const receptive = shape.slice(0, -2).reduce((a, b) => a * b, 1);
-  return { fanIn: receptive * shape.at(-2)!, fanOut: receptive * shape.at(-1)! };
-}
-
-export type Initializer = (count: number, fans: Fans, random: RandomStream) => Float32Array;
 type Parse = (config: ConfigReader) => Initializer;
 
 const fill =
   (draw: (random: RandomStream, fans: Fans) => number): Initializer =>
-  (count, fans, random) =>
-    Float32Array.from({ length: count }, () => draw(random, fans));
+  (shape, fans, random) =>
+    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => draw(random, fans));
 
 const constant = (value: number): Initializer => fill(() => value);
 
@@ -57,20 +50,38 @@ const scaling =
   () =>
     varianceScaling(scale, mode, distribution);
 
+const zeros: Parse = () => constant(0);
+const ones: Parse = () => constant(1);
+
+const randomUniform: Parse = (c) => {
+  const low = c.number("minval", { fallback: -0.05 });
+  const high = c.number("maxval", { fallback: 0.05 });
+  return fill((random) => low + (high - low) * random.uniform());
+};
+
+const randomNormal: Parse = (c) => {
+  const mean = c.number("mean", { fallback: 0 });
+  const stddev = c.number("stddev", { fallback: 0.05, min: 0 });
+  return fill((random) => mean + stddev * random.normal());
+};
+
+const readIdentity: Parse = (c) => identity(c.number("gain", { fallback: 1 }), c.where);
+const readOrthogonal: Parse = (c) => orthogonal(c.number("gain", { fallback: 1 }), c.where);
+
 const INITIALIZERS: Readonly<Record<string, Parse>> = {
-  Zeros: () => constant(0),
-  Ones: () => constant(1),
+  Zeros: zeros,
+  Zero: zeros,
+  Ones: ones,
+  One: ones,
   Constant: (c) => constant(c.number("value", { fallback: 0 })),
-  RandomUniform: (c) => {
-    const low = c.number("minval", { fallback: -0.05 });
-    const high = c.number("maxval", { fallback: 0.05 });
-    return fill((random) => low + (high - low) * random.uniform());
-  },
-  RandomNormal: (c) => {
-    const mean = c.number("mean", { fallback: 0 });
-    const stddev = c.number("stddev", { fallback: 0.05, min: 0 });
-    return fill((random) => mean + stddev * random.normal());
-  },
+  RandomUniform: randomUniform,
+  Uniform: randomUniform,
+  RandomNormal: randomNormal,
+  Normal: randomNormal,
+  Identity: readIdentity,
+  IdentityInitializer: readIdentity,
+  Orthogonal: readOrthogonal,
+  OrthogonalInitializer: readOrthogonal,
   TruncatedNormal: (c) => {
     const mean = c.number("mean", { fallback: 0 });
     const stddev = c.number("stddev", { fallback: 0.05, min: 0 });

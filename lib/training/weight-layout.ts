@@ -4,6 +4,7 @@
  */
 
 import type { WeightSpec } from "../nn/layer.ts";
+import { inMemoryOrder, kerasWeightShape } from "../nn/weight-order.ts";
 import { RandomStream } from "../random/stream.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
@@ -29,8 +30,12 @@ export function initialWeights(
 ): Float32Array {
   const flat = new Float32Array(layout.size);
   specs.forEach((spec, i) => {
-    const { offset, size } = layout.slices[i]!;
-    flat.set(spec.initializer(size, spec.fans, RandomStream.named(seed, `init/${spec.name}`)), offset);
+    const drawn = spec.initializer(
+      kerasWeightShape(spec),
+      spec.fans,
+      RandomStream.named(seed, `init/${spec.name}`),
+    );
+    flat.set(inMemoryOrder(drawn, spec), layout.slices[i]!.offset);
   });
   return flat;
 }
