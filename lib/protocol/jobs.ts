@@ -36,6 +36,8 @@ export type TrainingSpec = {
   batchSize: number;
   /** Root of every random stream of the run. @default 0 */
   seed: number;
+  /** Most seconds of training that are lost when a trainer dies. @default 10 */
+  checkpointSeconds?: number;
   /** Move the `production` alias to the new version when it scores no worse. @default true */
   promote: boolean;
 };
@@ -62,6 +64,13 @@ export type EpochRecord = {
   seconds: number;
 };
 
+/** A run in the middle, stored. */
+export type JobCheckpoint = ArtifactRef & {
+  /** The epoch under way, and the steps done in all. */
+  epoch: number;
+  step: number;
+};
+
 export type Job = {
   id: string;
   state: JobState;
@@ -74,10 +83,14 @@ export type Job = {
   owner?: string;
   leaseExpiresAt?: number;
   attempts: number;
+  /** Attempts since the job last came further, the one under way included: three of them are too many. */
+  fruitlessAttempts?: number;
   cancelRequested: boolean;
   progress?: TrainingProgress;
   /** The last 1000 epochs; the checkpoint has them all. */
   history: EpochRecord[];
+  /** While it trains: where another attempt goes on, newest first. */
+  checkpoints?: JobCheckpoint[];
   /** Set once training is done: a later attempt goes on from here. */
   trained?: { checkpoint: ArtifactRef; dataset: Lineage["dataset"]; trainSeconds: number };
   result?: {

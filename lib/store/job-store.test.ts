@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { rejection } from "../../test/contracts/store-contract.ts";
 import type { Job, TrainingSpec } from "../protocol/jobs.ts";
 import { JobStore, type JobStoreOptions } from "./job-store.ts";
+import { checkpointed } from "./job-transitions.ts";
 import { openStore } from "./open-store.ts";
 import type { Store } from "./store.ts";
 
@@ -254,4 +255,36 @@ test("keeps the newest ended jobs and every job that has not ended", async () =>
   }
   expect((await jobs.list()).map((job) => job.id)).toEqual([...endedIds.slice(4).toReversed(), waiting.id]);
   expect(await rejection(jobs.get(endedIds[3]!))).toBe("JOB_NOT_FOUND");
+});
+
+test("gives a job up after three attempts in a row that came no further, however many did", async () => {
+  const jobs = jobStore();
+  const { id } = await jobs.create(spec);
+  const checkpoint = (step: number) => ({ digest: `sha256:${step}`, size: 1, epoch: 1, step });
+  for (let attempt = 1; attempt <= 7; attempt++) {
+    expect(await jobs.claim(`owner ${attempt}`)).toMatchObject({ id, attempts: attempt });
+    await jobs.update(id, `owner ${attempt}`, (job) => checkpointed(job, checkpoint(attempt * 10)));
+    nowMs += 1001;
+  }
+  expect((await jobs.get(id)).checkpoints).toEqual([checkpoint(70), checkpoint(60)]);
+  for (let attempt = 8; attempt <= 9; attempt++) {
+    expect(await jobs.claim("again")).toMatchObject({ id, attempts: attempt });
+    // The same place once more is not further.
+    await jobs.update(id, "again", (job) => checkpointed(job, { ...checkpoint(70), digest: "sha256:other" }));
+    nowMs += 1001;
+  }
+  expect(await jobs.claim("one more")).toBeUndefined();
+  const job = await jobs.get(id);
+  expect(job).toMatchObject({ state: "failed", error: { type: "WORKER_CRASHED", data: { attempts: 9 } } });
+  expect(job.error!.message).toContain("Given up after 3 attempts that came no further (9 in all)");
+  expect(Object.keys(job)).not.toContain("checkpoints");
+});
+
+test("counts an attempt that was given back as none", async () => {
+  const jobs = jobStore();
+  const { id } = await jobs.create(spec);
+  for (let i = 0; i < 5; i++) {
+    await jobs.claim("a");
+    expect(await jobs.release(id, "a")).toMatchObject({ attempts: 0, fruitlessAttempts: 0 });
+  }
 });

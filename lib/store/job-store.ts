@@ -10,7 +10,7 @@
 import { randomBytes } from "node:crypto";
 import { JobNotFoundError, JobStateError, QueueFullError, RevisionConflictError } from "../errors.ts";
 import type { Job, JobState, TrainingSpec } from "../protocol/jobs.ts";
-import { ended, finished, leaseExpired, takenOver } from "./job-transitions.ts";
+import { ended, finished, fruitlessAttempts, leaseExpired, takenOver } from "./job-transitions.ts";
 import type { KeyValueEntry, KeyValueStore } from "./store.ts";
 
 const PREFIX = "jobs/";
@@ -78,7 +78,8 @@ export class JobStore {
 
   /**
    * Takes the oldest job that waits or whose lease has run out, and leases it to `owner`; undefined when there is
-   * none. A job that outlived three owners fails instead; one whose cancellation was asked for is cancelled.
+   * none. A job that outlived three owners without coming further fails
+   * instead; one whose cancellation was asked for is cancelled.
    */
   async claim(owner: string): Promise<Job | undefined> {
     for (const id of await this.#unendedIds()) {
@@ -167,7 +168,12 @@ export class JobStore {
       assertOwner(job, owner, "released");
       if (job.cancelRequested) return finished({ ...job, state: "cancelled" }, this.#options.now());
       const { owner: _owner, leaseExpiresAt: _expiry, ...rest } = job;
-      return { ...rest, state: "queued", attempts: job.attempts - 1 };
+      return {
+        ...rest,
+        state: "queued",
+        attempts: job.attempts - 1,
+        fruitlessAttempts: fruitlessAttempts(job) - 1,
+      };
     });
   }
 
