@@ -305,6 +305,9 @@ function moving(): Case[] {
       title: "counted from the end, beyond the end",
       inputs: [x([4, 5]), ints(-3), ints(1000), ints(-1)],
     },
+    { op: "Pad", title: "of two axes", inputs: [x([2, 3]), ints(1, 0, 2, 1), fixed([], [0.5])] },
+    { op: "Pad", title: "that cuts and adds", inputs: [x([4, 3]), ints(-1, 2, 2, -1)] },
+    { op: "Pad", title: "of named axes", inputs: [x([2, 3, 2]), ints(1, 2), undefined, ints(1)] },
     { op: "Slice", title: "begins before the start", inputs: [x([4, 5]), ints(-100), ints(2), ints(0)] },
   ];
 }
@@ -396,6 +399,43 @@ function windows(): Case[] {
       },
     });
   }
+  for (let i = 0; i < 24; i++) {
+    const spatial = i % 3 === 2 ? 1 : 2;
+    const all = <T>(make: () => T): T[] => Array.from({ length: spatial }, make);
+    const kernel = all(() => draw(1, 3));
+    const strides = i % 4 === 0 ? [...kernel] : all(() => draw(1, 3));
+    const pads =
+      i % 2 === 0 || i % 5 === 4 ? [] : [...kernel, ...kernel].map((size) => Math.min(draw(0, 1), size - 1));
+    const size = kernel.map((side) => (i % 4 === 0 ? side * draw(1, 3) : side + draw(0, 4)));
+    const over = i % 5 === 4 ? { strides: kernel, ceil_mode: 1 } : {};
+    cases.push({
+      op: "AveragePool",
+      title: `image [${size}] kernel [${kernel}] strides [${strides}] pads [${pads}]${i % 5 === 4 ? " rounded up" : ""}`,
+      inputs: [x([draw(1, 2), draw(1, 2), ...size])],
+      attributes: {
+        kernel_shape: kernel,
+        strides,
+        ...(pads.length > 0 && { pads }),
+        ...over,
+        ...(i % 5 === 3 && { count_include_pad: 1 }),
+      },
+    });
+  }
+  for (const factors of [[2, 2], [1, 3], [3]])
+    cases.push({
+      op: "Resize",
+      title: `repeated [${factors}] times`,
+      inputs: [
+        x([2, 2, ...factors.map((_, i) => i + 2)]),
+        undefined,
+        fixed([factors.length + 2], [1, 1, ...factors]),
+      ],
+      attributes: {
+        mode: "nearest",
+        coordinate_transformation_mode: "asymmetric",
+        nearest_mode: "floor",
+      },
+    });
   // Windows that look side by side by their strides but are not, and those that leave a rest.
   for (const [size, kernel, strides, dilations] of [
     [

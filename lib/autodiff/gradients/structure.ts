@@ -46,6 +46,14 @@ const slice: GradientRule = (c) => {
   return [c.op("Pad", [c.gradient(), c.graph.ints([...before, ...after]), c.scalar(0)])];
 };
 
+/** Cuts off what padding with a constant added, and gives back zeros for what it cut off. */
+const pad: GradientRule = (c) => {
+  if (c.view.string("mode", "constant") !== "constant")
+    return c.view.fail("only padding with a constant is differentiated");
+  const back = c.graph.ints(c.view.constant(1).map((size) => -size));
+  return [c.op("Pad", [c.gradient(), back, c.scalar(0), ...(c.has(3) ? [c.input(3)] : [])])];
+};
+
 export const structure: Record<string, GradientRule> = {
   Reshape: reshape,
   Flatten: reshape,
@@ -56,4 +64,5 @@ export const structure: Record<string, GradientRule> = {
   Split: split,
   Expand: expand,
   Slice: slice,
+  Pad: pad,
 };

@@ -3,6 +3,7 @@
 import type { GradientRule } from "../gradient-rule.ts";
 import { activation } from "./activation.ts";
 import { arithmetic } from "./arithmetic.ts";
+import { averagePooling } from "./average-pooling.ts";
 import { convolution } from "./convolution.ts";
 import { linear } from "./linear.ts";
 import { normalization } from "./normalization.ts";
@@ -19,4 +20,5 @@ export const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   ...structure,
   ...convolution,
   ...pooling,
+  ...averagePooling,
 };

@@ -103,12 +103,25 @@ export function broadcast(a: readonly Dim[], b: readonly Dim[]): Dim[] | undefin
   return result;
 }
 
-/** Product of sizes as a number and the multiset of named sizes. */
+/**
+ * Product of sizes as a number and the multiset of named sizes. Of a size "3*batch" the number is 3, the name batch.
+ */
 export function product(shape: readonly Dim[]): { size: number; names: string[] } {
   let size = 1;
   const names: string[] = [];
   for (const dim of shape)
     if (typeof dim === "number") size *= dim;
-    else names.push(dim);
+    else {
+      const [, factor, name] = /^(?:(\d+)\*)?(.*)$/s.exec(dim) as unknown as [string, string?, string?];
+      size *= Number(factor ?? 1);
+      names.push(name ?? dim);
+    }
   return { size, names: names.sort() };
+}
+
+/** One size of what `product` gives; undefined when it is several named ones. */
+export function joined({ size, names }: { size: number; names: readonly string[] }): Dim | undefined {
+  const [name, ...others] = names;
+  if (others.length > 0) return undefined;
+  return name === undefined ? size : size === 1 ? name : `${size}*${name}`;
 }

@@ -30,6 +30,12 @@ const scalar = (value: number): TensorLiteral => ({
   data: Float32Array.of(value),
 });
 
+const fixed = (...values: number[]): TensorLiteral => ({
+  datatype: "FP32",
+  shape: [values.length],
+  data: Float32Array.from(values),
+});
+
 const UNARY =
   "Identity Neg Abs Exp Log Sqrt Reciprocal Relu Sigmoid Tanh Softplus Softsign Erf Sign Floor Ceil Round Clip " +
   "LeakyRelu Elu Selu HardSigmoid Sin Cos Softmax LogSoftmax";
@@ -229,6 +235,14 @@ function structure(): Case[] {
     { op: "Pad", inputs: [x("batch", 3), ints(0, 1, 0, 2), scalar(0)] },
     { op: "Pad", inputs: [x(4, 3), ints(-1, 0, 2, 1)] },
     { op: "Pad", inputs: [x("batch", 3, 4), ints(1, 2), undefined, ints(-2)] },
+    {
+      op: "Resize",
+      inputs: [x("batch", 3, 4, 5), undefined, fixed(1, 1, 2, 3)],
+      attributes: { mode: "nearest" },
+    },
+    { op: "Resize", inputs: [x(2, 3, 5), undefined, fixed(1, 2, 0.5)], attributes: { mode: "linear" } },
+    { op: "Reshape", inputs: [x("batch", 3, 4), ints(-1, 4)] },
+    { op: "Reshape", inputs: [x("batch", 3, 4), ints(-1)] },
     { op: "ScatterElements", inputs: [x(5), ints(0, 2), x(2)], attributes: { axis: 0, reduction: "add" } },
     {
       op: "MaxUnpool",
@@ -276,7 +290,7 @@ const CASES = [...elementwise(), ...folding(), ...linear(), ...windows(), ...str
 
 const isConstant = (input: Input): input is TensorLiteral => input !== undefined && "data" in input;
 const sized = (shape: readonly Dim[], batch: number) =>
-  shape.map((dim) => (typeof dim === "string" ? batch : dim));
+  shape.map((dim) => (typeof dim === "string" ? batch * Number(/^\d+/.exec(dim)?.[0] ?? 1) : dim));
 
 function values(datatype: Datatype, shape: number[]): NumericArray {
   const drawn = normals("value", shape);

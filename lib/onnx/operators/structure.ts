@@ -1,7 +1,7 @@
 /** Operators that move data without arithmetic: reshape, transpose, slice, join, gather, pad. */
 
 import type { Dim } from "../graph.ts";
-import { broadcast, describe, product, type ShapeRule } from "./rule.ts";
+import { broadcast, describe, joined, product, type ShapeRule } from "./rule.ts";
 
 /** Target sizes: 0 copies the input's, -1 is what remains. */
 const reshape: ShapeRule = (n) => {
@@ -22,20 +22,17 @@ const reshape: ShapeRule = (n) => {
   const rest = whole.size / known.size;
   if (open < 0) {
     if (rest !== 1 || names.length > 0) n.fail(`${describe(x.shape)} cannot become ${describe(shape)}`);
-  } else if (!Number.isInteger(rest) || names.length > 1 || (names.length === 1 && rest !== 1))
-    n.fail(`${describe(x.shape)} cannot become ${describe(shape)}`);
-  else shape[open] = names[0] ?? rest;
+  } else {
+    const remains = Number.isInteger(rest) ? joined({ size: rest, names }) : undefined;
+    shape[open] = remains ?? n.fail(`${describe(x.shape)} cannot become ${describe(shape)}`);
+  }
   return [{ datatype: x.datatype, shape }];
 };
 
 const flatten: ShapeRule = (n) => {
   const x = n.input(0);
   const axis = n.int("axis", 1);
-  const fold = (dims: Dim[]): Dim => {
-    const { size, names } = product(dims);
-    if (names.length > 1 || (names.length === 1 && size !== 1)) n.fail(`cannot flatten ${describe(x.shape)}`);
-    return names[0] ?? size;
-  };
+  const fold = (dims: Dim[]): Dim => joined(product(dims)) ?? n.fail(`cannot flatten ${describe(x.shape)}`);
   return [{ datatype: x.datatype, shape: [fold(x.shape.slice(0, axis)), fold(x.shape.slice(axis))] }];
 };
 
@@ -155,6 +152,21 @@ const pad: ShapeRule = (n) => {
   return [{ datatype: x.datatype, shape }];
 };
 
+/** By scales alone (input 2); named sizes stay. */
+const resize: ShapeRule = (n) => {
+  const x = n.input(0);
+  const scales = n.constant(2);
+  if (scales.length !== x.shape.length) n.fail(`${scales.length} scales do not fit ${describe(x.shape)}`);
+  const shape = x.shape.map((size, i) =>
+    scales[i] === 1
+      ? size
+      : typeof size === "number"
+        ? Math.floor(size * scales[i]!)
+        : n.fail("scaled sizes must be known"),
+  );
+  return [{ datatype: x.datatype, shape }];
+};
+
 const sameAsData: ShapeRule = (n) => [{ datatype: n.input(0).datatype, shape: [...n.input(0).shape] }];
 
 /** depth is a constant; values [off, on] give the type. */
@@ -181,6 +193,7 @@ export const structure: Record<string, ShapeRule> = {
   Expand: expand,
   Gather: gather,
   Pad: pad,
+  Resize: resize,
   ScatterElements: sameAsData,
   OneHot: oneHot,
 };

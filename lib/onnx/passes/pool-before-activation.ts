@@ -6,7 +6,8 @@
 
 import type { GraphBuilder } from "../builder.ts";
 
-const RISING = new Set(["Relu", "Sigmoid", "Tanh", "Softplus"]);
+/** Operators that move behind a max-pooling. */
+export const RISING: ReadonlySet<string> = new Set(["Relu", "Sigmoid", "Tanh", "Softplus"]);
 
 /** Rewrites the nodes of `graph` in place; `keep` names values that others will read. */
 export function poolBeforeActivation(graph: GraphBuilder, keep: ReadonlySet<string>): void {
