@@ -7,29 +7,46 @@ import { batchNormalization } from "./batch-normalization.ts";
 import { concatenate } from "./concatenate.ts";
 import { conv1d, conv2d } from "./conv.ts";
 import { conv1dTranspose, conv2dTranspose } from "./conv-transpose.ts";
+import { cropping1d, cropping2d } from "./cropping.ts";
 import { dense } from "./dense.ts";
 import { depthwiseConv1d, depthwiseConv2d } from "./depthwise-conv.ts";
 import { dot } from "./dot.ts";
 import { dropout, spatialDropout1d, spatialDropout2d } from "./dropout.ts";
 import { flatten } from "./flatten.ts";
+import {
+  globalAveragePooling1d,
+  globalAveragePooling2d,
+  globalMaxPooling1d,
+  globalMaxPooling2d,
+} from "./global-pooling.ts";
 import { layerNormalization } from "./layer-normalization.ts";
-import { maxPooling2d } from "./max-pooling2d.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { gaussianDropout, gaussianNoise } from "./noise.ts";
+import { permute } from "./permute.ts";
+import { averagePooling1d, averagePooling2d, maxPooling1d, maxPooling2d } from "./pooling.ts";
 import { prelu } from "./prelu.ts";
+import { repeatVector } from "./repeat-vector.ts";
 import { rescaling } from "./rescaling.ts";
+import { reshape } from "./reshape.ts";
 import { separableConv1d, separableConv2d } from "./separable-conv.ts";
+import { timeDistributed } from "./time-distributed.ts";
+import { upSampling1d, upSampling2d } from "./up-sampling.ts";
+import { zeroPadding1d, zeroPadding2d } from "./zero-padding.ts";
 
 export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Activation: activation,
   Add: add,
   Average: average,
+  AveragePooling1D: averagePooling1d,
+  AveragePooling2D: averagePooling2d,
   BatchNormalization: batchNormalization,
   Concatenate: concatenate,
   Conv1D: conv1d,
   Conv1DTranspose: conv1dTranspose,
   Conv2D: conv2d,
   Conv2DTranspose: conv2dTranspose,
+  Cropping1D: cropping1d,
+  Cropping2D: cropping2d,
   Dense: dense,
   DepthwiseConv1D: depthwiseConv1d,
   DepthwiseConv2D: depthwiseConv2d,
@@ -38,13 +55,21 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Flatten: flatten,
   GaussianDropout: gaussianDropout,
   GaussianNoise: gaussianNoise,
+  GlobalAveragePooling1D: globalAveragePooling1d,
+  GlobalAveragePooling2D: globalAveragePooling2d,
+  GlobalMaxPooling1D: globalMaxPooling1d,
+  GlobalMaxPooling2D: globalMaxPooling2d,
   LayerNormalization: layerNormalization,
+  MaxPooling1D: maxPooling1d,
   MaxPooling2D: maxPooling2d,
   Maximum: maximum,
   Minimum: minimum,
   Multiply: multiply,
   PReLU: prelu,
+  Permute: permute,
+  RepeatVector: repeatVector,
   Rescaling: rescaling,
+  Reshape: reshape,
   SeparableConv1D: separableConv1d,
   SeparableConv2D: separableConv2d,
   SpatialDropout1D: spatialDropout1d,
@@ -53,6 +78,11 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   ...Object.fromEntries(
     Object.entries(ACTIVATION_LAYERS).map(([name, definition]) => [name, activationLayer(definition)]),
   ),
+  TimeDistributed: timeDistributed,
+  UpSampling1D: upSampling1d,
+  UpSampling2D: upSampling2d,
+  ZeroPadding1D: zeroPadding1d,
+  ZeroPadding2D: zeroPadding2d,
 };
 
 /** Layers that hand the mask of their (first) input on unchanged, those for which Keras says `supports_masking`. */
@@ -69,6 +99,7 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
   "SpatialDropout1D",
   "SpatialDropout2D",
   ...Object.keys(ACTIVATION_LAYERS),
+  "TimeDistributed",
 ]);
 
 /** Layers that work on whole numbers as they come; to all others inputs are given as FP32. */
