@@ -10,6 +10,7 @@
 
 import { distinct, LoadedGraph, lowered, normals, worstError } from "../../test/support/graph-runner.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
+import { GATE_ACTIVATIONS } from "../onnx/gate-activations.ts";
 import { type Attributes, float, type TensorLiteral } from "../onnx/graph.ts";
 import { RandomStream } from "../random/stream.ts";
 import { elementCount } from "../tensor/tensor.ts";
@@ -19,7 +20,7 @@ import { GRADIENTS } from "./gradients/table.ts";
 const STEP = 2 ** -6;
 const TOLERANCE = 2e-3;
 
-type Kind = "normal" | "positive" | "off zero" | "distinct";
+type Kind = "normal" | "small" | "positive" | "off zero" | "distinct";
 type Trained = { shape: number[]; kind?: Kind };
 type Case = {
   op: string;
@@ -52,6 +53,7 @@ function valuesOf(name: string, { shape, kind = "normal" }: Trained): Float32Arr
   // Four steps apart: no two swap rank when one is moved by a step.
   if (kind === "distinct") return distinct(name, shape, 4 * STEP);
   const drawn = normals(name, shape);
+  if (kind === "small") return drawn.map((v) => 0.3 * v);
   if (kind === "positive") return drawn.map((v) => 0.5 + Math.abs(v));
   if (kind === "off zero") return drawn.map((v) => v + Math.sign(v) * 4 * STEP);
   return drawn;
@@ -484,6 +486,64 @@ function windows(): Case[] {
   return cases;
 }
 
+/** Every cell with each option: mask, dropped states, direction, bias, activations. */
+function sequences(): Case[] {
+  const [steps, batch, units] = [4, 2, 3];
+  const keep = fixed([batch, units], [0, 1.25, 1.25, 1.25, 0, 1]);
+  const cases: Case[] = [];
+  for (const [op, gates, outputs] of [
+    ["RnnSequence", 1, 2],
+    ["GruSequence", 3, 2],
+    ["LstmSequence", 4, 3],
+  ] as const)
+    for (const reverse of [0, 1])
+      for (const masked of [false, true])
+        for (const dropped of [false, true])
+          for (const reset_after of op === "GruSequence" ? [0, 1] : [0])
+            cases.push({
+              op,
+              title: `${masked ? "masked " : ""}${dropped ? "dropped " : ""}reverse ${reverse} reset_after ${reset_after}`,
+              inputs: [
+                x([steps, batch, gates * units]),
+                x([units, gates * units], "small"),
+                masked ? bools([steps, batch, 1]) : undefined,
+                dropped ? keep : undefined,
+                x([batch, units], "small"),
+                op === "LstmSequence" ? x([batch, units], "small") : reset_after ? x([units]) : undefined,
+              ],
+              attributes: { activations: ["sigmoid", "tanh"], reverse, reset_after },
+              outputs,
+            });
+  for (const activation of Object.keys(GATE_ACTIVATIONS).filter((name) => name !== "relu"))
+    for (const [op, gates, activations] of [
+      ["RnnSequence", 1, ["sigmoid", activation]],
+      ["GruSequence", 3, [activation, "tanh"]],
+      ["GruSequence", 3, ["sigmoid", activation]],
+      ["LstmSequence", 4, [activation, "tanh"]],
+      ["LstmSequence", 4, ["sigmoid", activation]],
+    ] as const)
+      cases.push({
+        op,
+        title: activations.join(" and "),
+        inputs: [
+          x([2, 1, gates * 2], "off zero"),
+          x([2, gates * 2], "small"),
+          undefined,
+          undefined,
+          x([1, 2], "small"),
+          op === "LstmSequence" ? x([1, 2], "small") : undefined,
+        ],
+        attributes: { activations: [...activations], reset_after: 1 },
+      });
+  cases.push({
+    op: "RnnSequence",
+    title: "relu",
+    inputs: [x([2, 2, 3], "off zero"), fixed([3, 3], new Array(9).fill(0)), undefined, undefined, x([2, 3])],
+    attributes: { activations: ["sigmoid", "relu"] },
+  });
+  return cases;
+}
+
 type Built = { graph: GraphBuilder; feeds: Map<string, Trained>; outputs: Value[] };
 
 /** The forward graph of a case: outputs y0, y1, … and inputs x0, x1, … */
@@ -568,7 +628,7 @@ async function numeric(given: Case): Promise<Record<string, Float64Array>> {
   return found;
 }
 
-const CASES = [...elementwise(), ...linear(), ...folding(), ...moving(), ...windows()];
+const CASES = [...elementwise(), ...linear(), ...folding(), ...moving(), ...windows(), ...sequences()];
 
 describe("gradients against central differences", () => {
   test("every rule of the table is among the cases", () => {

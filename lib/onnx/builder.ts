@@ -21,6 +21,8 @@ export type Value = Readonly<ValueInfo>;
 
 export class GraphBuilder {
   readonly name: string;
+  /** What every name of this graph begins with. */
+  private prefix = "";
   readonly nodes: Node[] = [];
   readonly inputs: Value[] = [];
   private readonly outputs: { name: string; value: Value }[] = [];
@@ -33,8 +35,16 @@ export class GraphBuilder {
     this.name = name;
   }
 
-  /** A name not used before in this graph, beginning with `stem`. */
-  unique(stem: string): string {
+  /** A builder for a body inside this graph (of a Scan): its names are its own, and its nodes may read this graph's values. */
+  nested(stem: string): GraphBuilder {
+    const body = new GraphBuilder(this.unique(stem));
+    body.prefix = `${body.name}/`;
+    return body;
+  }
+
+  /** A name not used before in this graph, made from `stem`. */
+  unique(given: string): string {
+    const stem = `${this.prefix}${given}`;
     let count = this.taken.get(stem) ?? 0;
     let name = count === 0 ? stem : `${stem}_${count}`;
     while (this.taken.has(name)) name = `${stem}_${++count}`;

@@ -4,6 +4,7 @@ import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import type { GraphBuilder } from "../../lib/onnx/builder.ts";
 import { type Graph, OPSET } from "../../lib/onnx/graph.ts";
 import { lowerColumnConv } from "../../lib/onnx/passes/lower-column-conv.ts";
+import { lowerSequences } from "../../lib/onnx/passes/lower-sequences.ts";
 import { writeModel } from "../../lib/onnx/proto.ts";
 import { RandomStream } from "../../lib/random/stream.ts";
 import { fromOrt, toOrt } from "../../lib/runtime/ort-tensor.ts";
@@ -54,6 +55,7 @@ export class LoadedGraph {
 /** The graph in ONNX's own operators. */
 export function lowered(graph: GraphBuilder): Graph {
   lowerColumnConv(graph);
+  lowerSequences(graph);
   return graph.build();
 }
 

@@ -8,6 +8,7 @@ import { convolution } from "./convolution.ts";
 import { linear } from "./linear.ts";
 import { normalization } from "./normalization.ts";
 import { pooling } from "./pooling.ts";
+import { recurrent } from "./recurrent.ts";
 import { reduction } from "./reduction.ts";
 import { structure } from "./structure.ts";
 
@@ -20,5 +21,6 @@ export const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   ...structure,
   ...convolution,
   ...pooling,
+  ...recurrent,
   ...averagePooling,
 };

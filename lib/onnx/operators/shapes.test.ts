@@ -286,7 +286,68 @@ function normalisation(): Case[] {
   ];
 }
 
-const CASES = [...elementwise(), ...folding(), ...linear(), ...windows(), ...structure(), ...normalisation()];
+function recurrence(): Case[] {
+  const cases: Case[] = [];
+  const [steps, inputs, units] = [3, 2, 4];
+  for (const batch of [2, "batch"])
+    for (const [op, gates, states] of [
+      ["RNN", 1, 1],
+      ["GRU", 3, 1],
+      ["LSTM", 4, 2],
+    ] as const) {
+      for (const direction of ["forward", "reverse", "bidirectional"]) {
+        const d = direction === "bidirectional" ? 2 : 1;
+        const state = Array.from({ length: states }, () => x(d, batch, units));
+        const weights = [x(d, gates * units, inputs), x(d, gates * units, units)];
+        const attributes = { direction, hidden_size: units };
+        cases.push({ op, inputs: [x(steps, batch, inputs), ...weights], attributes, outputs: 1 + states });
+        cases.push({
+          op,
+          inputs: [x(steps, batch, inputs), ...weights, x(d, 2 * gates * units), undefined, ...state],
+          attributes,
+          outputs: 1 + states,
+        });
+      }
+      for (const reverse of [0, 1])
+        for (const mask of [undefined, typed("BOOL", steps, batch, 1)])
+          for (const keep of [undefined, x(batch, units)])
+            cases.push({
+              op: `${op[0]}${op.slice(1).toLowerCase()}Sequence`.replace("Lstms", "LstmS"),
+              inputs: [
+                x(steps, batch, gates * units),
+                x(units, gates * units),
+                mask,
+                keep,
+                x(batch, units),
+                op === "LSTM" ? x(batch, units) : op === "GRU" ? x(units) : undefined,
+              ],
+              attributes: { activations: ["sigmoid", "tanh"], reverse, reset_after: mask ? 0 : 1 },
+              outputs: { RNN: 2, GRU: 6, LSTM: 9 }[op],
+            });
+    }
+  const body = new GraphBuilder("body");
+  const [state, slice] = [body.input("state", "FP32", [2]), body.input("slice", "FP32", [3, 2])];
+  const sum = body.op("Add", [state, body.op("ReduceSum", [slice, body.ints([0])], { keepdims: 0 })]);
+  body.output(sum, "next");
+  body.output(body.op("Mul", [slice, state]), "scaled");
+  cases.push({
+    op: "Scan",
+    inputs: [x(2), x(5, 3, 2)],
+    attributes: { body: body.build(), num_scan_inputs: 1 },
+    outputs: 2,
+  });
+  return cases;
+}
+
+const CASES = [
+  ...elementwise(),
+  ...folding(),
+  ...linear(),
+  ...windows(),
+  ...structure(),
+  ...normalisation(),
+  ...recurrence(),
+];
 
 const isConstant = (input: Input): input is TensorLiteral => input !== undefined && "data" in input;
 const sized = (shape: readonly Dim[], batch: number) =>
@@ -435,6 +496,22 @@ describe("shape rules refuse", () => {
       "parameter 1 [2] does not fit [3]",
       { op: "LayerNormalization", inputs: [x(2, 3), x(2)] },
     ],
+    [
+      "recurrent weights of another size than the gates",
+      "W must be [1,8,3], not [1,6,3]",
+      { op: "LSTM", inputs: [x(5, 2, 3), x(1, 6, 3), x(1, 8, 2)], attributes: { hidden_size: 2 } },
+    ],
+    [
+      "a mask that does not fit the steps",
+      "input 2 must be [5,2,1], not [2,5,1]",
+      { op: "RnnSequence", inputs: [x(5, 2, 3), x(3, 3), typed("BOOL", 2, 5, 1), undefined, x(2, 3)] },
+    ],
+    [
+      "an LSTM without its second state",
+      "an initial state is missing",
+      { op: "LstmSequence", inputs: [x(5, 2, 4), x(1, 4), undefined, undefined, x(2, 1)] },
+    ],
+    ["a Scan without a body", "it has no body", { op: "Scan", inputs: [x(2), x(5, 2)] }],
     ["an unknown operator", "operator 'Teleport' has no shape rule", { op: "Teleport", inputs: [x(2)] }],
     [
       "a member of Object as operator",

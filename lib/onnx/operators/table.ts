@@ -9,6 +9,7 @@ import type { Node, TensorLiteral, ValueInfo } from "../graph.ts";
 import { elementwise } from "./elementwise.ts";
 import { linear } from "./linear.ts";
 import { normalization } from "./normalization.ts";
+import { recurrence } from "./recurrent.ts";
 import { reduction } from "./reduction.ts";
 import { NodeView, type OutputSpec, type ShapeRule } from "./rule.ts";
 import { structure } from "./structure.ts";
@@ -21,6 +22,7 @@ export const OPERATORS: Readonly<Record<string, ShapeRule>> = {
   ...window,
   ...structure,
   ...normalization,
+  ...recurrence,
 };
 
 /** Type and shape of each output of `node`. @throws {InvalidModelError} for an unknown operator or unfit inputs */
