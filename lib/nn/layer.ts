@@ -9,7 +9,9 @@
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
 import type { Dim } from "../onnx/graph.ts";
 import type { ConfigReader } from "./config-reader.ts";
+import type { Constraint } from "./constraints.ts";
 import type { Fans, Initializer } from "./initializers.ts";
+import type { Regularizer } from "./regularizers.ts";
 
 export type LayerValue = {
   value: Value;
@@ -37,6 +39,10 @@ export type WeightSpec = {
   /** Axis i in memory is axis order[i] of Keras's variable. Undefined: the same order. */
   order?: readonly number[];
   initializer: Initializer;
+  /** A penalty on the weight while it is trained. */
+  regularizer?: Regularizer;
+  /** Applied to the weight after every update. */
+  constraint?: Constraint;
   fans: Fans;
   /** false: a moving statistic, updated by the layer itself, or a weight of a frozen layer. */
   trainable: boolean;
@@ -60,6 +66,8 @@ export interface LayerContext {
   weight(spec: Omit<WeightSpec, "name"> & { name: string }): Value;
   /** Declares the next value of a weight that is not trained. */
   updateWeight(weight: Value, next: Value): void;
+  /** Adds to the loss, in training and in evaluation; asked for by those who compute one. */
+  penalise(penalty: () => Value | undefined): void;
   /** A random tensor drawn afresh for every step. Training graphs only. */
   random(draw: RandomDraw, shape: number[]): Value;
 }

@@ -238,13 +238,6 @@ describe("refused declarations", () => {
       "layer 'dense'.unit: no such option; did you mean 'units'?",
     ],
     [
-      "a regulariser",
-      dense({ kernel_regularizer: { class_name: "L2", config: { l2: 0.01 } } }),
-      InvalidModelError,
-      "kernel_regularizer",
-    ],
-    ["a constraint", conv({ kernel_constraint: "NonNeg" }), InvalidModelError, "kernel_constraint"],
-    [
       "groups that do not divide the filters",
       conv({ filters: 3, groups: 2 }),
       InvalidModelError,

@@ -20,6 +20,8 @@ export type BuiltNetwork = {
   /** Next values of weights that layers update themselves, by weight name. */
   updates: Map<string, Value>;
   randomInputs: RandomInput[];
+  /** Each appends a scalar that is to be added to the loss, if it has one. */
+  penalties: (() => Value | undefined)[];
 };
 
 /** @throws {InvalidModelError} {UnknownLayerError} {UnknownComponentError} naming what is wrong and where */
@@ -50,8 +52,8 @@ export function buildNetwork(
     context,
     inputs.map((value) => ({ value })),
   );
-  const { weights, updates, randomInputs } = build;
-  return { outputs, weights, updates, randomInputs };
+  const { weights, updates, randomInputs, penalties } = build;
+  return { outputs, weights, updates, randomInputs, penalties };
 }
 
 /** Shared models inside shared models multiply: a short declaration could ask for any number of layers. */
@@ -63,6 +65,7 @@ class Build {
   readonly weights: WeightSpec[] = [];
   readonly updates = new Map<string, Value>();
   readonly randomInputs: RandomInput[] = [];
+  readonly penalties: (() => Value | undefined)[] = [];
   private applications = 0;
   private readonly graph: GraphBuilder;
   private readonly training: boolean;
@@ -100,6 +103,7 @@ class Build {
           JSON.stringify([...path, spec.name]),
         ),
       updateWeight: (weight, next) => this.update(weight, next),
+      penalise: (penalty) => this.penalties.push(penalty),
       random: (draw, shape) => {
         const value = this.graph.input(
           `${layerName}/${draw.kind}`,
@@ -128,7 +132,10 @@ class Build {
     this.weights.push(spec);
     this.declared.set(spec.name, made);
     this.ofValue.set(made.current.name, made);
-    return made.current;
+    const { regularizer, trainable, order } = spec;
+    const { current } = made;
+    if (regularizer && trainable) this.penalties.push(() => regularizer(this.graph, current, order));
+    return current;
   }
 
   /** A later application of the same layer goes on from `next`, as assignments in Keras do. */

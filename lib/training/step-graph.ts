@@ -10,7 +10,7 @@ import { gradients } from "../autodiff/backward.ts";
 import { InvalidModelError } from "../errors.ts";
 import { inKerasOrder, type LayerValue, type RandomInput, type WeightSpec } from "../nn/layer.ts";
 import { classesOf, type Loss } from "../nn/losses/loss.ts";
-import { buildNetwork, type Network } from "../nn/network.ts";
+import { type BuiltNetwork, buildNetwork, type Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { OPSET } from "../onnx/graph.ts";
 import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
@@ -21,6 +21,7 @@ import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import { joinGradients } from "../optim/clipping.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { Datatype } from "../tensor/datatype.ts";
+import { constrainWeights } from "./constrain-weights.ts";
 import { layoutOf, type WeightLayout } from "./weight-layout.ts";
 
 export type StepOptions = {
@@ -49,6 +50,9 @@ export function planWeights(network: Network): WeightPlan {
     weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
   });
   const trained = built.weights.filter((spec) => spec.trainable);
+  // Appended to be refused here, where nothing has been paid for yet, if they do not fit their weights.
+  penalised(graph, graph.scalar(0), built.penalties);
+  constrainWeights(graph, graph.input("flat", "FP32", [layoutOf(trained).size]), trained);
   const statistics = built.weights.filter((spec) => !spec.trainable);
   return {
     trained,
@@ -98,7 +102,7 @@ export function compileTrainingStep(
 
   graph.output(step.loss, "loss");
   graph.output(step.correct, "correct");
-  graph.output(next.weights, "weights_next");
+  graph.output(constrainWeights(graph, next.weights, plan.trained), "weights_next");
   for (const [i, name] of optimizer.slots.entries()) graph.output(next.slots[i]!, `slot_next/${name}`);
   if (plan.statistics.length > 0) {
     const updated = plan.statistics.map((spec) => {
@@ -138,7 +142,7 @@ function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptio
     training,
     weightValue: (spec) => weights.get(spec.name)!,
   });
-  const loss = options.loss.append(graph, built.outputs[0]!, labels);
+  const loss = penalised(graph, options.loss.append(graph, built.outputs[0]!, labels), built.penalties);
   return {
     ...built,
     flatWeights,
@@ -167,6 +171,14 @@ function heldValues(step: Forward): Set<string> {
     ...step.updates.values(),
   ];
   return new Set(held.flatMap((value) => (value ? [value.name] : [])));
+}
+
+/** The loss with the network's penalties. */
+function penalised(graph: GraphBuilder, loss: Value, penalties: BuiltNetwork["penalties"]): Value {
+  return penalties.reduce((total, penalty) => {
+    const value = penalty();
+    return value ? graph.op("Add", [total, value]) : total;
+  }, loss);
 }
 
 /** Cuts a flat vector into its named weights. */

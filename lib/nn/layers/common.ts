@@ -2,9 +2,11 @@
 
 import type { Value } from "../../onnx/builder.ts";
 import { activationOf } from "../activations/table.ts";
-import type { ConfigReader } from "../config-reader.ts";
+import { type ConfigReader, kerasObject } from "../config-reader.ts";
+import { constraintOf } from "../constraints.ts";
 import { type Initializer, initializerOf } from "../initializers.ts";
 import type { LayerContext, LayerValue, WeightSpec } from "../layer.ts";
+import { readRegularizer } from "../regularizers.ts";
 
 /** Reads an activation, by name or with its options; the result applies it. */
 export function readActivation(
@@ -21,22 +23,24 @@ export function readInitializer(config: ConfigReader, name: string, fallback: st
 }
 
 /** What a weight is declared with besides its shape; spread into `LayerContext.weight`. */
-export type DeclaredWeight = Pick<WeightSpec, "initializer">;
+export type DeclaredWeight = Pick<WeightSpec, "initializer" | "regularizer" | "constraint">;
 
 /** Reads `<variable>_initializer`, `<variable>_regularizer` and `<variable>_constraint`. */
 export function readWeight(config: ConfigReader, variable: string, fallback: string): DeclaredWeight {
-  config.unset(`${variable}_regularizer`);
-  config.unset(`${variable}_constraint`);
-  return { initializer: readInitializer(config, `${variable}_initializer`, fallback) };
+  const initializer = readInitializer(config, `${variable}_initializer`, fallback);
+  const regularizer = readRegularizer(config, `${variable}_regularizer`);
+  const declared = config.raw(`${variable}_constraint`);
+  const where = `${config.where}.${variable}_constraint`;
+  const constraint = declared === undefined ? undefined : constraintOf(kerasObject(declared, where), where);
+  return { initializer, ...(regularizer ? { regularizer } : {}), ...(constraint ? { constraint } : {}) };
 }
 
-/** Options Keras writes for every weighted layer that this layer cannot honour unless they are unset. */
+/** Options Keras writes for weighted layers that are not supported unless they are unset. */
 export function refusePenalties(config: ConfigReader, ...variables: string[]): void {
   for (const variable of variables) {
     config.unset(`${variable}_regularizer`);
     config.unset(`${variable}_constraint`);
   }
-  config.unset("activity_regularizer");
   config.unset("lora_rank");
   config.unset("lora_alpha");
   config.unset("quantization_config");

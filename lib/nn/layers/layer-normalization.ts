@@ -3,17 +3,17 @@
 import { InvalidModelError } from "../../errors.ts";
 import { float, literalOf } from "../../onnx/graph.ts";
 import { inKerasOrder, type LayerDefinition } from "../layer.ts";
-import { readInitializer, refusePenalties } from "./common.ts";
+import { readWeight, refusePenalties } from "./common.ts";
 
 export const layerNormalization: LayerDefinition = (config) => {
   const axis = config.raw("axis") ?? -1;
   const epsilon = config.number("epsilon", { fallback: 1e-3, min: 0 });
   const center = config.boolean("center", true);
   const scale = config.boolean("scale", true);
-  const betaInitializer = readInitializer(config, "beta_initializer", "Zeros");
-  const gammaInitializer = readInitializer(config, "gamma_initializer", "Ones");
+  const declaredBeta = readWeight(config, "beta", "Zeros");
+  const declaredGamma = readWeight(config, "gamma", "Ones");
   config.unset("rms_scaling", false);
-  refusePenalties(config, "beta", "gamma");
+  refusePenalties(config);
 
   return (c, [x]) => {
     const g = c.graph;
@@ -26,10 +26,10 @@ export const layerNormalization: LayerDefinition = (config) => {
     if (typeof size !== "number") throw new InvalidModelError("input", "the last size must be known");
     const fans = { fanIn: size, fanOut: size };
     const gamma = scale
-      ? c.weight({ name: "gamma", shape: [size], initializer: gammaInitializer, fans, trainable: true })
+      ? c.weight({ name: "gamma", shape: [size], ...declaredGamma, fans, trainable: true })
       : undefined;
     const beta = center
-      ? c.weight({ name: "beta", shape: [size], initializer: betaInitializer, fans, trainable: true })
+      ? c.weight({ name: "beta", shape: [size], ...declaredBeta, fans, trainable: true })
       : undefined;
 
     const ones = () => g.constant(`ones:${size}`, literalOf(new Float32Array(size).fill(1), [size]));
