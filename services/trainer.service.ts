@@ -5,6 +5,7 @@ import { PRODUCT } from "../lib/product.ts";
 import type { ActionParams } from "../lib/protocol/actions.ts";
 import type { Events } from "../lib/protocol/events.ts";
 import { JOB_STATES } from "../lib/protocol/jobs.ts";
+import { JobCheckpoints } from "../lib/store/job-checkpoints.ts";
 import { JobStore } from "../lib/store/job-store.ts";
 import { Trainer } from "../lib/training/trainer.ts";
 import { broadcastOf, callOf, configOf } from "../mixins/config.ts";
@@ -76,6 +77,7 @@ export default {
         maxQueued: trainer.maxQueued,
         onAbandoned: (job) => emit("training.ended", { id: job.id, job }),
       }),
+      checkpoints: new JobCheckpoints(this.store),
       call: callOf(this.broker),
       emit,
       // A node that restarts under its old name is another owner.

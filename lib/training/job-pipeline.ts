@@ -8,32 +8,12 @@ import { setTimeout as wait } from "node:timers/promises";
 import { errorMessage, errorType } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import type { ActionName, ActionParams, ActionResult, Call } from "../protocol/actions.ts";
-import type { Emit } from "../protocol/events.ts";
-import type { EpochRecord, Job, JobStage, TrainingProgress } from "../protocol/jobs.ts";
-import type { MetricSink } from "../protocol/metrics.ts";
+import type { Job, JobStage } from "../protocol/jobs.ts";
 import type { Evaluation, ModelVersion } from "../protocol/models.ts";
-import { runTask } from "../runtime/task.ts";
-import type { JobStore } from "../store/job-store.ts";
-import type { StoreLocation } from "../store/store.ts";
-import type { TrainingNote, TrainingResult, TrainingTask } from "./training-task.ts";
+import { type TrainStageOptions, trainStage } from "./train-stage.ts";
 
-export type PipelineOptions = {
-  jobs: JobStore;
-  call: Call;
-  emit: Emit;
-  /** This node's name, holder of the leases. */
-  owner: string;
-  store: StoreLocation;
-  datasetsDirectory: string | undefined;
-  threads: number;
-  codeVersion: string;
-  metrics: MetricSink;
-};
+export type PipelineOptions = TrainStageOptions & { call: Call; codeVersion: string };
 
-const TASK = new URL("./training-task.ts", import.meta.url);
-const RECORD_INTERVAL_MS = 1000;
-/** Records are small; the checkpoint has the whole history. */
-const MAX_HISTORY = 1000;
 const STAGE_TIMEOUT_MS = 30 * 60_000;
 /** A service that restarts is back within this many tries. */
 const CALL_ATTEMPTS = 6;
@@ -53,7 +33,7 @@ export async function runJob(
   };
 
   await enter("training");
-  const trained = job.trained ?? (await train(job, options, signal));
+  const trained = job.trained ?? (await trainStage(job, options, signal));
   const selection = {
     dataset: spec.data.dataset,
     ...(spec.data.testLimit ? { testLimit: spec.data.testLimit } : {}),
@@ -106,68 +86,10 @@ function resultOf(version: ModelVersion, evaluation: Evaluation, trainSeconds: n
   return { model: version.model, version: version.version, evaluation, trainSeconds, promoted };
 }
 
-async function train(
-  job: Job,
-  options: PipelineOptions,
-  signal: AbortSignal,
-): Promise<NonNullable<Job["trained"]>> {
-  const { jobs, owner, emit } = options;
-  const { id } = job;
-  const lost = new AbortController();
-  let history: EpochRecord[] = [];
-  let progress: TrainingProgress | undefined;
-  let recordedAt = 0;
-  let writing: Promise<void> | undefined;
-  /** Writes the latest of everything; a lease that is lost, or a wish to cancel, stops the thread. */
-  const record = async () => {
-    try {
-      const current = await jobs.update(id, owner, (job) => ({
-        ...job,
-        history,
-        ...(progress && { progress }),
-      }));
-      if (current.cancelRequested) lost.abort();
-    } catch (error) {
-      if (errorType(error) === "JOB_STATE") lost.abort();
-    }
-  };
-
-  const task: TrainingTask = {
-    spec: job.spec,
-    store: options.store,
-    datasetsDirectory: options.datasetsDirectory,
-    threads: options.threads,
-  };
-  const result = await runTask<TrainingTask, TrainingResult, TrainingNote>(TASK, task, {
-    name: `training job ${id}`,
-    signal: AbortSignal.any([signal, lost.signal]),
-    onNote(note) {
-      if (note.kind === "epoch") {
-        history = [...history, note.epoch].slice(-MAX_HISTORY);
-        emit("training.epochCompleted", { id, epoch: note.epoch });
-        options.metrics.increment("moiety.training.examples", {}, note.examples);
-      } else {
-        progress = note.progress;
-        emit("training.progressed", { id, progress });
-      }
-      // One write at a time, however fast the notes come and however slow the store is.
-      const now = performance.now();
-      if (writing || now - recordedAt < RECORD_INTERVAL_MS) return;
-      recordedAt = now;
-      writing = record().finally(() => {
-        writing = undefined;
-      });
-    },
-  });
-  await writing;
-  const { checkpoint, dataset, trainSeconds } = result;
-  const trained = { checkpoint, dataset, trainSeconds };
-  history = result.history.slice(-MAX_HISTORY);
-  await jobs.update(id, owner, (current) => ({ ...current, history, trained }));
-  return trained;
-}
-
-/** Calls another service, again while it says that a later try may succeed. */
+/**
+ * Calls another service, again while it says that a later try may succeed. Once the signal is aborted the answer is
+ * not waited for.
+ */
 async function call<A extends ActionName>(
   options: PipelineOptions,
   signal: AbortSignal,
@@ -177,13 +99,22 @@ async function call<A extends ActionName>(
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
-      return await options.call(action, params, { timeout: STAGE_TIMEOUT_MS });
+      return await unlessAborted(options.call(action, params, { timeout: STAGE_TIMEOUT_MS }), signal);
     } catch (error) {
       const retryable = (error as { retryable?: unknown }).retryable === true;
       if (!retryable || attempt >= CALL_ATTEMPTS) throw error;
       await wait(CALL_RETRY_MS * attempt, undefined, { signal });
     }
   }
+}
+
+/** @throws the signal's reason as soon as it is aborted */
+function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }
 
 /** How an ended job records what went wrong. */

@@ -8,6 +8,7 @@ import { stripesNetwork, writeStripes } from "../../test/fixtures/idx-dataset.ts
 import { StoreUnavailableError, UnavailableError } from "../errors.ts";
 import type { Call } from "../protocol/actions.ts";
 import type { Job } from "../protocol/jobs.ts";
+import { JobCheckpoints } from "../store/job-checkpoints.ts";
 import { JobStore } from "../store/job-store.ts";
 import { openStore } from "../store/open-store.ts";
 import type { KeyValueStore, Store } from "../store/store.ts";
@@ -50,6 +51,7 @@ beforeEach(async () => {
   };
   trainer = new Trainer({
     jobs: new JobStore(records, { leaseMs: LEASE_MS, maxQueued: 10 }),
+    checkpoints: new JobCheckpoints(store),
     call: (async (action: string) => {
       events.push(action);
       return answers[action]!();

@@ -3,19 +3,17 @@
  * node died is claimed again once its lease has run out. Stopping gives running jobs back to the queue.
  */
 
-import { errorMessage, errorType } from "../errors.ts";
+import { DrainingError, errorMessage, errorType } from "../errors.ts";
 import type { Job } from "../protocol/jobs.ts";
-import { MAX_ATTEMPTS } from "../store/job-transitions.ts";
+import { fruitlessAttempts, ended as hasEnded, MAX_ATTEMPTS } from "../store/job-transitions.ts";
 import { jobError, type PipelineOptions, runJob } from "./job-pipeline.ts";
 
-export type RunnerOptions = PipelineOptions & {
-  concurrency: number;
-  leaseMs: number;
-  log: { info(message: string): void; warn(message: string): void };
-};
+export type RunnerOptions = PipelineOptions & { concurrency: number; leaseMs: number };
 
 /** Events wake the runner at once; the poll finds what no event told of (an expired lease, a lost event). */
 const POLL_MS = 1000;
+/** What trainers that died left of ended jobs is removed this often. */
+const SWEEP_MS = 10 * 60_000;
 /** A lease is renewed this many times before it would run out. */
 const RENEWALS_PER_LEASE = 3;
 
@@ -25,6 +23,8 @@ export class JobRunner {
   private readonly options: RunnerOptions;
   private readonly running = new Map<string, Running>();
   private timer: NodeJS.Timeout | undefined;
+  private sweepTimer: NodeJS.Timeout | undefined;
+  private sweeping: Promise<void> = Promise.resolve();
   private claiming: Promise<void> | undefined;
   private stopping = false;
 
@@ -34,6 +34,8 @@ export class JobRunner {
 
   start(): void {
     this.timer = setInterval(() => this.wake(), POLL_MS);
+    this.sweep();
+    this.sweepTimer = setInterval(() => this.sweep(), SWEEP_MS);
     this.wake();
   }
 
@@ -52,13 +54,35 @@ export class JobRunner {
     this.running.get(id)?.controller.abort();
   }
 
-  /** Takes no more jobs, stops those running and gives them back to the queue. */
+  /** Takes no more jobs, stops those running, each stored as far as it has come, and gives them back to the queue. */
   async stop(): Promise<void> {
     this.stopping = true;
     clearInterval(this.timer);
+    clearInterval(this.sweepTimer);
     await this.claiming;
-    for (const { controller } of this.running.values()) controller.abort();
+    for (const { controller } of this.running.values()) controller.abort(new DrainingError("trainer"));
+    await this.sweeping;
     await Promise.all([...this.running.values()].map(({ done }) => done));
+  }
+
+  private sweep(): void {
+    this.sweeping = this.sweepEnded().catch((error: unknown) => this.leftBehind(error));
+  }
+
+  /** Removes checkpoints of jobs that have ended; the others are their claimers' to care for. */
+  private async sweepEnded(): Promise<void> {
+    const { jobs, checkpoints } = this.options;
+    for (const id of await checkpoints.jobIds()) {
+      if (this.stopping) return;
+      const job = await jobs.get(id).catch((error: unknown) => {
+        if (errorType(error) !== "JOB_NOT_FOUND") throw error;
+      });
+      if (!job || hasEnded(job)) await checkpoints.keepOnly(id, []);
+    }
+  }
+
+  private leftBehind(error: unknown): void {
+    this.options.log.warn(`Cannot remove checkpoints that nobody needs: ${errorMessage(error)}`);
   }
 
   private async claimAll(): Promise<void> {
@@ -80,14 +104,19 @@ export class JobRunner {
     const { id } = job;
     emit("training.started", { id, attempt: job.attempts });
     const renewal = setInterval(() => {
-      jobs.renew(id, owner).catch((error: unknown) => {
-        log.warn(`Cannot renew the lease of job ${id}: ${errorMessage(error)}`);
-        if (errorType(error) === "JOB_STATE") controller.abort();
-      });
+      jobs.renew(id, owner).then(
+        // A wish to cancel that no event told of.
+        ({ cancelRequested }) => cancelRequested && controller.abort(),
+        (error: unknown) => {
+          log.warn(`Cannot renew the lease of job ${id}: ${errorMessage(error)}`);
+          if (errorType(error) === "JOB_STATE") controller.abort();
+        },
+      );
     }, leaseMs / RENEWALS_PER_LEASE);
     try {
       const ended = await this.outcome(job, controller.signal);
       if (!ended) return;
+      await this.options.checkpoints.keepOnly(id, []).catch((error: unknown) => this.leftBehind(error));
       metrics.increment("moiety.training.jobs", { outcome: ended.state });
       emit("training.ended", { id, job: ended });
     } catch (error) {
@@ -115,7 +144,7 @@ export class JobRunner {
         return undefined;
       }
       // What was done so far is recorded or can be done again: no store that was away for a moment loses a job.
-      if (errorType(error) === "STORE_UNAVAILABLE" && job.attempts < MAX_ATTEMPTS) throw error;
+      if (errorType(error) === "STORE_UNAVAILABLE" && fruitlessAttempts(current) < MAX_ATTEMPTS) throw error;
       log.warn(`Job ${id} failed: ${errorMessage(error)}`);
       return await jobs.end(id, owner, { state: "failed", error: jobError(error) });
     }

@@ -39,7 +39,7 @@ export class StepRunner {
   private readonly scalars: ort.Tensor;
   private readonly lossOut = new ort.Tensor("float32", new Float32Array(1), []);
   private readonly correctOut = new ort.Tensor("float32", new Float32Array(1), []);
-  private step = 0;
+  private done = 0;
 
   /** @throws {InvalidInputError} when the data does not fit the network */
   constructor(options: StepOptions, examples: Examples) {
@@ -52,6 +52,11 @@ export class StepRunner {
     this.scalars = new ort.Tensor("float32", new Float32Array(options.optimizer.scalarCount), [
       options.optimizer.scalarCount,
     ]);
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.done;
   }
 
   /** The state after the last step; copies. */
@@ -68,7 +73,7 @@ export class StepRunner {
   restore({ state, dropout }: Pick<RunSnapshot, "state" | "dropout">): void {
     this.buffers.restore(state);
     this.dropout = new RandomStream(dropout);
-    this.step = state.step;
+    this.done = state.step;
   }
 
   /** Whether every weight and statistic is a number. */
@@ -113,7 +118,7 @@ export class StepRunner {
     const { session, feed } = await this.session("training", rows.length);
     feed.fill(this.examples, rows);
     feed.drawMasks(this.dropout);
-    this.step++;
+    this.done++;
     (this.scalars.data as Float32Array).set(this.options.optimizer.scalars(this.step));
     const { feeds, fetches } = this.buffers.stepTensors();
     await nativeCall(() =>

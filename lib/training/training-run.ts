@@ -73,6 +73,16 @@ export class TrainingRun {
     return this.cursor.trainSeconds;
   }
 
+  /** Whether an epoch is over and the next has not begun. */
+  get betweenEpochs(): boolean {
+    return this.cursor.step === 0;
+  }
+
+  /** Where the run is: the epoch under way, the steps done in all, and the epochs that are over. */
+  get position(): { epoch: number; step: number; history: EpochRecord[] } {
+    return { epoch: this.cursor.epoch, step: this.steps.step, history: [...this.history] };
+  }
+
   /**
    * Runs every epoch that is left; afterwards the state holds the optimiser's final weights.
    * @throws {CancelledError} {TrainingDivergedError}

@@ -32,6 +32,7 @@ const KNOWN = [
   "epochs",
   "batchSize",
   "seed",
+  "checkpointSeconds",
   "promote",
 ];
 const KNOWN_DATA = ["dataset", "trainLimit", "testLimit", "validationSplit"];
@@ -75,6 +76,9 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     epochs: integer(given.epochs ?? DEFAULTS.epochs, "epochs", 1, 100_000),
     batchSize: integer(given.batchSize ?? DEFAULTS.batchSize, "batchSize", 1, 65_536),
     seed: integer(given.seed ?? DEFAULTS.seed, "seed", 0, 2 ** 32 - 1),
+    ...(given.checkpointSeconds === undefined
+      ? {}
+      : { checkpointSeconds: seconds(given.checkpointSeconds, "checkpointSeconds") }),
     promote,
   };
 }
@@ -117,6 +121,12 @@ function limit(data: Record<string, unknown>, name: "trainLimit" | "testLimit"):
 function integer(value: unknown, field: string, min: number, max: number): number {
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
   return refuse(field, value, `an integer from ${min} to ${max}`);
+}
+
+/** Short enough to count in a test, long enough to mean "never". */
+function seconds(value: unknown, field: string): number {
+  if (typeof value === "number" && value >= 0.01 && value <= 1e6) return value;
+  return refuse(field, value, "a number from 0.01 to 1000000");
 }
 
 function record(value: unknown, field: string): Record<string, unknown> {

@@ -6,23 +6,32 @@ import { InvalidInputError } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
-import type { EpochRecord, TrainingProgress, TrainingSpec } from "../protocol/jobs.ts";
+import type { EpochRecord, JobCheckpoint, TrainingProgress, TrainingSpec } from "../protocol/jobs.ts";
 import type { Lineage } from "../protocol/models.ts";
 import { serveTask } from "../runtime/task.ts";
+import { JobCheckpoints } from "../store/job-checkpoints.ts";
 import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
+import { Checkpointer, SuspendedRun } from "./checkpointer.ts";
 import { planWeights } from "./step-graph.ts";
 import { TrainingRun } from "./training-run.ts";
 
 export type TrainingTask = {
+  job: { id: string; attempt: number /** Newest first. */; checkpoints: JobCheckpoint[] };
   spec: TrainingSpec;
   store: StoreLocation;
   datasetsDirectory: string | undefined;
   threads: number;
+  /** One element; 1 once the run is to be stored and left to another attempt. */
+  suspendFlag: Int32Array;
 };
 
 export type TrainingNote =
+  /** At the start, or where an earlier attempt was stored. */
+  | { kind: "began"; epoch: number; step: number; history: EpochRecord[] }
+  | { kind: "checkpoint"; checkpoint: JobCheckpoint }
+  | { kind: "warning"; message: string }
   | { kind: "progress"; progress: TrainingProgress }
   | { kind: "epoch"; epoch: EpochRecord; examples: number };
 
@@ -33,11 +42,14 @@ export type TrainingResult = {
   history: EpochRecord[];
 };
 
+const CHECKPOINT_SECONDS = 10;
+
+/** Gives nothing when the run was stored to be gone on with. */
 serveTask(
   async (
     task: TrainingTask,
     context: { cancelled(): boolean; note(note: TrainingNote): void },
-  ): Promise<TrainingResult> => {
+  ): Promise<TrainingResult | undefined> => {
     const { spec } = task;
     // A bad specification is refused before any data is read.
     const network = parseNetwork(spec.architecture);
@@ -64,13 +76,25 @@ serveTask(
         { network, loss, optimizer, epochs, batchSize, seed, validationSplit, threads: task.threads },
         examples,
       );
-      const startedAt = performance.now();
+      const checkpoints = new JobCheckpoints(store);
+      const checkpointer = new Checkpointer({
+        run,
+        identity: { jobId: task.job.id, attempt: task.job.attempt, datasetDigest: dataset.digest },
+        checkpoints,
+        everySeconds: spec.checkpointSeconds ?? CHECKPOINT_SECONDS,
+        suspended: () => Atomics.load(task.suspendFlag, 0) === 1,
+        stored: (checkpoint) => context.note({ kind: "checkpoint", checkpoint }),
+        warn: (message) => context.note({ kind: "warning", message }),
+      });
+      await checkpointer.resume(task.job.checkpoints);
+      context.note({ kind: "began", ...run.position });
       const history = await run.run({
         cancelled: context.cancelled,
+        atRest: () => checkpointer.atRest(),
         progress: (progress) => context.note({ kind: "progress", progress }),
         epochCompleted: (epoch) => context.note({ kind: "epoch", epoch, examples: run.trainExamples }),
       });
-      const trainSeconds = (performance.now() - startedAt) / 1000;
+      const { trainSeconds } = run;
       const counts = { trainExamples: run.trainExamples, validationExamples: run.validationExamples };
       const { name, digest, labelNames } = dataset;
       const facts = { spec, dataset: { name, digest, labelNames, ...counts }, history, trainSeconds };
@@ -78,6 +102,9 @@ serveTask(
       await run.close();
       const testExamples = firstExamples(dataset.test, spec.data.testLimit).count;
       return { checkpoint, dataset: { name, digest, ...counts, testExamples }, trainSeconds, history };
+    } catch (error) {
+      if (error instanceof SuspendedRun) return undefined;
+      throw error;
     } finally {
       await store.close();
     }

@@ -1,0 +1,193 @@
+/**
+ * Training that is killed again and again ends as training that was left alone: the same weights, statistics and
+ * optimiser slots to the bit, the same history, and nothing left behind in the store.
+ */
+
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import type { Job, TrainingSpec } from "../../lib/protocol/jobs.ts";
+import { JobCheckpoints } from "../../lib/store/job-checkpoints.ts";
+import { JobStore } from "../../lib/store/job-store.ts";
+import { openStore } from "../../lib/store/open-store.ts";
+import type { Store } from "../../lib/store/store.ts";
+import { readCheckpoint } from "../../lib/training/checkpoint.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { writeStripes } from "../fixtures/idx-dataset.ts";
+import { endForGood, type Program, runProgram } from "../fixtures/program.ts";
+
+const LEASE_MS = 600;
+const END_TIMEOUT_MS = 120_000;
+
+const layer = (class_name: string, config: Record<string, unknown> = {}) => ({ class_name, config });
+/** Everything that a run carries along: statistics, masks, slots, averages, validation, a smaller last batch. */
+const SPEC: TrainingSpec = {
+  model: "stripes",
+  architecture: {
+    class_name: "Sequential",
+    config: {
+      name: "net",
+      layers: [
+        layer("InputLayer", { name: "image", batch_shape: [null, 8, 8, 1] }),
+        layer("Rescaling", { scale: 1 / 255 }),
+        layer("Conv2D", { filters: 8, kernel_size: 3, activation: "relu" }),
+        layer("BatchNormalization"),
+        layer("MaxPooling2D"),
+        layer("Flatten"),
+        layer("Dropout", { rate: 0.3 }),
+        layer("Dense", { units: 4, activation: "softmax" }),
+      ],
+    },
+  },
+  data: { dataset: "stripes", validationSplit: 0.2 },
+  loss: "sparse_categorical_crossentropy",
+  optimizer: { class_name: "Adam", config: { use_ema: true, ema_overwrite_frequency: 7 } },
+  epochs: 900,
+  batchSize: 24,
+  seed: 11,
+  checkpointSeconds: 0.05,
+  promote: true,
+};
+
+let directory: string;
+let datasets: string;
+const programs: Program[] = [];
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "moiety-resume-"));
+  datasets = join(directory, "datasets");
+  await writeStripes(datasets, "stripes", { train: 500, test: 20 });
+});
+afterEach(async () => {
+  for (const program of programs.splice(0)) await endForGood(program);
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+function trainer(data: string): Program {
+  const program = runProgram(["test/fixtures/trainer-process.ts", data, datasets, String(LEASE_MS)], {});
+  programs.push(program);
+  return program;
+}
+
+async function withStore<T>(data: string, use: (store: Store, jobs: JobStore) => Promise<T>): Promise<T> {
+  const store = await openStore({ kind: "files", directory: data });
+  try {
+    return await use(store, new JobStore(store.records, { leaseMs: LEASE_MS, maxQueued: 10 }));
+  } finally {
+    await store.close();
+  }
+}
+
+const ended = (jobs: JobStore, { id }: Job) =>
+  eventually(async () => {
+    const job = await jobs.get(id);
+    return job.state === "queued" || job.state === "running" ? undefined : job;
+  }, END_TIMEOUT_MS);
+
+/** What has to be the same, and the digests of all that is stored. */
+async function outcomeOf(store: Store, job: Job) {
+  expect({ state: job.state, error: job.error }).toEqual({ state: "succeeded", error: undefined });
+  const { digest } = job.trained!.checkpoint;
+  const { weights, slots, step, history } = readCheckpoint(await store.artifacts.get(digest));
+  const comparable = history.map(({ seconds: _, ...rest }) => rest);
+  expect(job.history).toEqual(history);
+  expect(await store.artifacts.list()).toEqual([expect.objectContaining({ digest })]);
+  expect(await new JobCheckpoints(store).jobIds()).toEqual([]);
+  return { weights, slots, step, history: comparable };
+}
+
+/** One run left alone, for all tests to compare with. */
+let undisturbed: Promise<Awaited<ReturnType<typeof outcomeOf>>> | undefined;
+function leftAlone() {
+  undisturbed ??= withStore(join(directory, "alone"), async (store, jobs) => {
+    const job = await jobs.create(SPEC);
+    trainer(join(directory, "alone"));
+    return outcomeOf(store, await ended(jobs, job));
+  });
+  return undisturbed;
+}
+
+/** Random moments, other ones each time; printed by the expectation when it fails. */
+const moments = (count: number, maxMs: number) =>
+  Array.from({ length: count }, () => Math.round(Math.random() * maxMs));
+
+test("a process that is killed at random moments is gone on from to the same bits", async () => {
+  const expected = await leftAlone();
+  const data = join(directory, "killed");
+  const kills = moments(7, 900);
+  await withStore(data, async (store, jobs) => {
+    const job = await jobs.create(SPEC);
+    for (const ms of kills) {
+      const program = trainer(data);
+      // From the moment it has the job, so that it is killed at work.
+      await eventually(async () => {
+        const { owner } = await jobs.get(job.id);
+        return owner?.startsWith(`process ${program.child.pid} `) || undefined;
+      }, 30_000);
+      await wait(ms);
+      program.child.kill("SIGKILL");
+      await program.ended();
+    }
+    trainer(data);
+    const done = await ended(jobs, job);
+    expect({ kills, ...(await outcomeOf(store, done)) }).toEqual({ kills, ...expected });
+    expect(done.attempts).toBe(kills.length + 1);
+  });
+});
+
+test("a process that is told to stop stores its run first, and loses no step", async () => {
+  const expected = await leftAlone();
+  const data = join(directory, "stopped");
+  await withStore(data, async (store, jobs) => {
+    // Stored by the stops alone.
+    const job = await jobs.create({ ...SPEC, checkpointSeconds: 1e6 });
+    let step = 0;
+    for (const ms of moments(3, 400)) {
+      const program = trainer(data);
+      await eventually(async () => (await jobs.get(job.id)).state === "running" || undefined, 30_000);
+      await wait(300 + ms);
+      program.child.kill("SIGTERM");
+      expect(await program.ended(20_000)).toBe(0);
+      const left = await jobs.get(job.id);
+      expect(left).toMatchObject({ state: "queued", attempts: 0 });
+      expect(left.checkpoints?.[0]?.step ?? 0).toBeGreaterThanOrEqual(step);
+      step = left.checkpoints?.[0]?.step ?? 0;
+    }
+    expect(step).toBeGreaterThan(0);
+    trainer(data);
+    const done = await ended(jobs, job);
+    expect(await outcomeOf(store, done)).toEqual(expected);
+    expect(done.attempts).toBe(1);
+  });
+});
+
+test("a checkpoint that is torn or gone is passed over, with a warning", async () => {
+  const expected = await leftAlone();
+  const data = join(directory, "torn");
+  await withStore(data, async (store, jobs) => {
+    const job = await jobs.create(SPEC);
+    const first = trainer(data);
+    const { checkpoints } = await eventually(async () => {
+      const current = await jobs.get(job.id);
+      return current.checkpoints?.length === 2 ? current : undefined;
+    }, 60_000);
+    first.child.kill("SIGKILL");
+    await first.ended();
+    expect(checkpoints).toHaveLength(2);
+    const left = (await jobs.get(job.id)).checkpoints!;
+    const fileOf = (digest: string) => {
+      const hex = digest.slice("sha256:".length);
+      return join(data, "artifacts", "sha256", hex.slice(0, 2), hex);
+    };
+    const file = fileOf(left[0]!.digest);
+    const bytes = await readFile(file);
+    bytes[bytes.length - 5]! ^= 1;
+    await writeFile(file, bytes);
+    const second = trainer(data);
+    const done = await ended(jobs, job);
+    expect(second.stderr()).toContain(`Checkpoint ${left[0]!.digest} cannot be used`);
+    expect(second.stderr()).toContain(`goes on after step ${left[1]!.step}`);
+    expect(await outcomeOf(store, done)).toEqual(expected);
+  });
+});
