@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { ServiceBroker } from "moleculer";
 import cnn from "../examples/mnist/cnn.json" with { type: "json" };
 import { loadTestExamples } from "../lib/data/datasets.ts";
+import { rowsOf } from "../lib/data/examples.ts";
 import { ExecutionError, errorType, UnavailableError } from "../lib/errors.ts";
 import type { Job } from "../lib/protocol/jobs.ts";
 import type { ModelVersion } from "../lib/protocol/models.ts";
@@ -81,8 +82,9 @@ export type FirstPrediction = { prediction: number; label: number; curl: string 
 /** Asks the gateway about the first test image, as the printed curl line does. */
 export async function firstPrediction(url: string, directory: string): Promise<FirstPrediction> {
   const test = await loadTestExamples(DATASET, undefined);
-  const [height, width] = test.featureShape as [number, number];
-  const pixels = test.features as Uint8Array;
+  const [images, labels] = [test.inputs[0]!, test.targets[0]!];
+  const [height, width] = images.shape as [number, number];
+  const pixels = rowsOf(images, Uint32Array.of(0)) as Uint8Array;
   const image = Array.from({ length: height }, (_, y) => [...pixels.subarray(y * width, (y + 1) * width)]);
   const body = JSON.stringify({ image });
   const file = join(directory, "example-digit.json");
@@ -96,7 +98,7 @@ export async function firstPrediction(url: string, directory: string): Promise<F
   if (answer.prediction === undefined)
     throw new ExecutionError("The first prediction", `${response.status}, ${answer.error}`);
   const curl = `curl -s ${url}/predict -H 'content-type: application/json' -d @${shellQuoted(file)}`;
-  return { prediction: answer.prediction, label: test.labels[0]!, curl };
+  return { prediction: answer.prediction, label: Number(rowsOf(labels, Uint32Array.of(0))[0]), curl };
 }
 
 function shellQuoted(text: string): string {

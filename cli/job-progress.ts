@@ -110,7 +110,7 @@ class ProgressView {
 function facts(p: TrainingProgress): { loss: string; accuracy: string; rate: string; left: string } {
   return {
     loss: p.loss.toFixed(4),
-    accuracy: p.accuracy.toFixed(4),
+    accuracy: p.accuracy?.toFixed(4) ?? "-",
     rate: p.examplesPerSecond.toFixed(0),
     left: `${p.secondsLeft.toFixed(0)} s`,
   };

@@ -1,13 +1,40 @@
 /** How an evaluation looks on a terminal. */
 
-import type { Evaluation, ModelVersion } from "../lib/protocol/models.ts";
+import type {
+  ClassificationScores,
+  Evaluation,
+  ModelVersion,
+  OutputEvaluation,
+} from "../lib/protocol/models.ts";
+
+/** The one number that says most. */
+export function headline(evaluation: OutputEvaluation): string {
+  return evaluation.kind === "regression"
+    ? `test RMSE ${evaluation.rmse.toPrecision(4)}`
+    : `test accuracy ${evaluation.accuracy.toFixed(4)}`;
+}
+
+/** Every output's scores, under its name where there are several. */
+export function printEvaluation({ outputs, ...evaluation }: Evaluation): string {
+  if (!outputs) return printScores(evaluation as OutputEvaluation);
+  return Object.entries(outputs)
+    .map(([name, scores]) => `  ${name}\n${printScores(scores)}`)
+    .join("\n\n");
+}
+
+function printScores(scores: OutputEvaluation): string {
+  if (scores.kind === "classification") return printClassification(scores);
+  const { examples, mae, r2 } = scores;
+  const explained = r2 === null ? "" : `, R² ${r2.toFixed(4)}`;
+  return `  ${headline(scores)} (mean absolute error ${mae.toPrecision(4)}${explained}), on ${examples} examples`;
+}
 
 /** Accuracy, one line per class, and the confusion matrix (rows: truth, columns: prediction). */
-export function printEvaluation(evaluation: Evaluation): string {
+function printClassification(evaluation: ClassificationScores): string {
   const { accuracy, loss, examples, perClass, macro, confusionMatrix } = evaluation;
   const nameWidth = Math.max(5, ...perClass.map(({ label }) => label.length));
   const score = (value: number) => value.toFixed(4);
-  const scores = (name: string, s: { precision: number; recall: number; f1: number }, support: number) =>
+  const line = (name: string, s: { precision: number; recall: number; f1: number }, support: number) =>
     `  ${name.padEnd(nameWidth)}  ${score(s.precision).padStart(9)}  ${score(s.recall)}  ${score(s.f1)}  ${String(support).padStart(7)}`;
   const cellWidth = Math.max(4, ...confusionMatrix.flat().map((count) => String(count).length)) + 1;
   const cells = (values: readonly (string | number)[]) =>
@@ -16,8 +43,8 @@ export function printEvaluation(evaluation: Evaluation): string {
     `  test accuracy ${score(accuracy)}, loss ${score(loss)}, on ${examples} examples`,
     "",
     `  ${"class".padEnd(nameWidth)}  precision  recall      f1  support`,
-    ...perClass.map((entry) => scores(entry.label, entry, entry.support)),
-    scores("macro", macro, examples),
+    ...perClass.map((entry) => line(entry.label, entry, entry.support)),
+    line("macro", macro, examples),
     "",
     `  ${"truth \\ predicted".padEnd(nameWidth)}${cells(perClass.map(({ label }) => label.slice(0, cellWidth - 1)))}`,
     ...confusionMatrix.map(

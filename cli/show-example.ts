@@ -6,7 +6,7 @@ import type { ModelVersion } from "../lib/protocol/models.ts";
 import { firstPrediction, publishedExample, trainExample, untilServed } from "./example.ts";
 import { failureText } from "./failure.ts";
 import type { StartOptions } from "./options.ts";
-import { printEvaluation, printLineage } from "./report.ts";
+import { headline, printEvaluation, printLineage } from "./report.ts";
 import type { StopSignal } from "./signals.ts";
 
 type ExampleOutcome = { version: ModelVersion; secondsToFirstPrediction: number };
@@ -22,7 +22,7 @@ async function showExample(
   let version = await publishedExample(broker);
   if (version && (epochs === undefined || version.lineage?.epochs === epochs))
     say(
-      `Found model ${version.model} version ${version.version} (test accuracy ${version.metrics?.accuracy.toFixed(4)}).`,
+      `Found model ${version.model} version ${version.version} (${version.metrics ? headline(version.metrics) : "no metrics"}).`,
     );
   else {
     say(version ? `Training ${version.model} again.` : "No model yet: training the MNIST example.");
@@ -88,7 +88,7 @@ function outcomeLine({ version, secondsToFirstPrediction }: ExampleOutcome): str
   return JSON.stringify({
     model: version.model,
     version: version.version,
-    testAccuracy: version.metrics?.accuracy,
+    testAccuracy: version.metrics?.kind === "classification" ? version.metrics.accuracy : undefined,
     epochs: version.lineage?.epochs,
     trainSeconds: version.lineage && Number(version.lineage.trainSeconds.toFixed(3)),
     secondsToFirstPrediction: Number(secondsToFirstPrediction.toFixed(3)),

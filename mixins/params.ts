@@ -15,5 +15,7 @@ export const DATASET_PARAMS = {
   props: {
     dataset: { type: "string", min: 1, max: 64 },
     testLimit: { type: "number", integer: true, min: 1, optional: true },
+    inputs: { type: "record", key: "string", value: "string", optional: true },
+    targets: { type: "record", key: "string", value: "string", optional: true },
   },
 } as const;

@@ -28,7 +28,12 @@ export default {
         $$strict: true,
         onnx: ARTIFACT_PARAMS,
         dataset: DATASET_PARAMS,
-        scores: { type: "enum", values: ["probabilities", "logits"], optional: true },
+        scores: {
+          type: "record",
+          key: "string",
+          value: { type: "enum", values: ["probabilities", "logits"] },
+          optional: true,
+        },
       },
       handler(this: Evaluator, ctx: Context<ActionParams<"evaluator.evaluate">>) {
         const { store, datasetsDirectory } = configOf(this.broker);

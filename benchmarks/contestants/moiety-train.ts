@@ -25,7 +25,7 @@ try {
   const run = new TrainingRun(
     {
       network: parseNetwork(JSON.parse(readFileSync(ARCHITECTURE_FILE, "utf8"))),
-      loss: lossOf("sparse_categorical_crossentropy"),
+      objective: [{ loss: lossOf("sparse_categorical_crossentropy"), weight: 1 }],
       optimizer: optimizerOf({ class_name: "Adam", config: {} }),
       epochs: 1,
       batchSize: BATCH,
@@ -45,7 +45,7 @@ try {
     for (let step = 0; step < steps; step++) {
       const result = await run.trainBatch(nextBatch());
       loss += result.loss;
-      correct += result.correct;
+      correct += result.measures[1]!;
     }
     const msPerStep = (performance.now() - start) / steps;
     say({ msPerStep, loss: loss / steps, accuracy: correct / (steps * BATCH) });

@@ -3,13 +3,15 @@
 import type { ServiceBroker } from "moleculer";
 import cnn from "../../examples/mnist/cnn.json" with { type: "json" };
 import { loadTestExamples } from "../../lib/data/datasets.ts";
+import { rowsOf } from "../../lib/data/examples.ts";
 import { errorMessage, InvalidInputError } from "../../lib/errors.ts";
 import { classProbabilities } from "../../lib/metrics/class-probabilities.ts";
 import { lossOf } from "../../lib/nn/losses/table.ts";
-import type { Job, JobState } from "../../lib/protocol/jobs.ts";
+import type { Job, JobState, TrainingSpec } from "../../lib/protocol/jobs.ts";
+import { firstLoss } from "../../lib/training/read-objective.ts";
 import { callOf, configOf } from "../../mixins/config.ts";
 import { followJob } from "../job-progress.ts";
-import { printEvaluation } from "../report.ts";
+import { headline, printEvaluation } from "../report.ts";
 import { drawImage, drawProbabilities, drawTable } from "./draw.ts";
 
 type Arguments = { options: Record<string, unknown> } & Record<string, unknown>;
@@ -59,7 +61,7 @@ const models = command(
           versions.join(", "),
           String(latestVersion),
           named.join(", "),
-          metrics?.accuracy.toFixed(4) ?? "",
+          metrics ? headline(metrics) : "",
           lineage?.dataset.name ?? "",
         ];
       }),
@@ -70,8 +72,7 @@ const models = command(
 
 function progressOf({ state, stage, progress, error, result }: Job): string {
   if (state === "failed") return error?.message ?? "";
-  if (state === "succeeded")
-    return result ? `version ${result.version}, test accuracy ${result.evaluation.accuracy.toFixed(4)}` : "";
+  if (state === "succeeded") return result ? `version ${result.version}, ${headline(result.evaluation)}` : "";
   if (!progress || stage !== "training") return "";
   const { epoch, epochs, step, stepsPerEpoch, loss, secondsLeft } = progress;
   return `epoch ${epoch}/${epochs}, step ${step}/${stepsPerEpoch}, loss ${loss.toFixed(4)}, ${secondsLeft.toFixed(0)} s left`;
@@ -147,9 +148,16 @@ const predict = command(
         received: String(index),
         expected: `0 to ${test.count - 1}`,
       });
-    const [height, width] = test.featureShape as [number, number];
-    const size = test.features.length / test.count;
-    const pixels = (test.features as Uint8Array).subarray(index * size, (index + 1) * size);
+    const [column, target] = [test.inputs[0]!, test.targets[0]!];
+    const row = Uint32Array.of(index);
+    const pixels = rowsOf(column, row) as Uint8Array;
+    const [height, width, ...channels] = column.shape;
+    if (height === undefined || width === undefined || channels.join() !== "1" || !target.labelNames)
+      throw new InvalidInputError({
+        field: "model",
+        received: `'${model}', tested on [${column.shape.join(",")}]`,
+        expected: "a classifier of grey images, which can be shown here",
+      });
     const input = published.signature.inputs[0]!;
     const answer = await call("inference.predict", {
       model,
@@ -158,17 +166,21 @@ const predict = command(
         {
           name: input.name,
           datatype: "FP32",
-          shape: [1, ...test.featureShape],
+          shape: [1, ...column.shape],
           data: Float32Array.from(pixels),
         },
       ],
     });
-    const scores = published.lineage ? lossOf(published.lineage.loss).scores : "probabilities";
+    const scores = published.lineage
+      ? lossOf(
+          firstLoss(published.lineage.loss as TrainingSpec["loss"], published.signature.outputs[0]!.name),
+        ).scores
+      : "probabilities";
     const given = answer.outputs[0]!.data as Float32Array;
     const probabilities = classProbabilities(given, given.length, scores);
     const best = probabilities.indexOf(Math.max(...probabilities));
     const { labels } = published;
-    const truth = test.labels[index]!;
+    const truth = Number(rowsOf(target, row)[0]);
     return [
       drawImage(pixels, height, width),
       "",

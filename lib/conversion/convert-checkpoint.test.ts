@@ -1,6 +1,7 @@
 /** What is served answers as what was trained; what does not is refused. */
 
 import { normals } from "../../test/support/graph-runner.ts";
+import { labelled } from "../../test/support/labelled.ts";
 import type { Examples } from "../data/examples.ts";
 import type { NamedArrays } from "../formats/safetensors.ts";
 import { lossOf } from "../nn/losses/table.ts";
@@ -30,23 +31,19 @@ const architecture = (shape: number[], layers: Layer[]) => ({
 function pixels(count: number, featureShape: number[]): Examples {
   const size = featureShape.reduce((product, length) => product * length, 1);
   const random = RandomStream.named(8, "pixels");
-  return {
-    count,
-    featureShape,
-    featureType: "UINT8",
-    features: Uint8Array.from({ length: count * size }, () => random.below(256)),
-    labels: Uint8Array.from({ length: count }, () => random.below(CLASSES)),
-  };
+  const features = Uint8Array.from({ length: count * size }, () => random.below(256));
+  const labels = Uint8Array.from({ length: count }, () => random.below(CLASSES));
+  return labelled(featureShape, "UINT8", features, labels, ["a", "b", "c"]);
 }
 
 /** A checkpoint after a few real steps, so that no statistic is still as it began. */
 async function trained(layers: Layer[], examples: Examples): Promise<Checkpoint> {
-  const declared = architecture(examples.featureShape, layers);
+  const declared = architecture(examples.inputs[0]!.shape, layers);
   const optimizer = { class_name: "Adam", config: { learning_rate: 0.01 } };
   const run = new TrainingRun(
     {
       network: parseNetwork(declared),
-      loss: lossOf("sparse_categorical_crossentropy"),
+      objective: [{ loss: lossOf("sparse_categorical_crossentropy"), weight: 1 }],
       optimizer: optimizerOf(optimizer),
       epochs: 1,
       batchSize: 32,
@@ -210,7 +207,11 @@ describe("conversion", () => {
   test("on examples of another shape is refused by shape", async () => {
     await expect(convertCheckpoint(checkpoint, pixels(4, [5, 2]))).rejects.toMatchObject({
       type: "INVALID_INPUT",
-      data: { field: "dataset", received: "examples of shape [5,2]", expected: "[10], the network's input" },
+      data: {
+        field: "data.inputs.x",
+        received: "examples of shape [5,2]",
+        expected: "[10], the network's input 'image'",
+      },
     });
   });
 

@@ -6,64 +6,76 @@
  */
 
 import * as ort from "onnxruntime-node";
-import type { Examples } from "../data/examples.ts";
-import { InvalidInputError, InvalidModelError, ParityError } from "../errors.ts";
+import { bindExamples, type ColumnChoice } from "../data/bind-examples.ts";
+import { classNames, type Examples, rowRange, rowsOf } from "../data/examples.ts";
+import { InvalidModelError, ParityError } from "../errors.ts";
 import { compileInference } from "../nn/inference-graph.ts";
-import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import type { Lineage, ModelSignature } from "../protocol/models.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { toOrt } from "../runtime/ort-tensor.ts";
+import { castArray } from "../tensor/cast.ts";
+import { BatchFeed } from "../training/batch-feed.ts";
 import type { Checkpoint } from "../training/checkpoint.ts";
-import { compileEvaluationStep, planWeights, type WeightPlan } from "../training/step-graph.ts";
+import type { Objective } from "../training/objective.ts";
+import { objectiveOf } from "../training/read-objective.ts";
+import { compileEvaluationStep, endsOf, planWeights, type WeightPlan } from "../training/step-graph.ts";
 import type { WeightLayout } from "../training/weight-layout.ts";
 
 export const PARITY_TOLERANCE = 1e-5;
 export const PARITY_EXAMPLES = 256;
 
-export type Converted = { bytes: Uint8Array; signature: ModelSignature; parity: Lineage["parity"] };
+export type Converted = {
+  bytes: Uint8Array;
+  signature: ModelSignature;
+  /** Class names of the first output; none where it is compared with values, or is one raw score. */
+  labels: string[];
+  parity: Lineage["parity"];
+};
 
-/** @throws {ParityError} {InvalidModelError} {InvalidInputError} when the examples are not what the network takes */
-export async function convertCheckpoint(checkpoint: Checkpoint, examples: Examples): Promise<Converted> {
-  const network = parseNetwork(checkpoint.spec.architecture);
-  const { bytes, signature } = compileInference(network, checkpoint.weights);
-  if (examples.featureShape.join() !== network.inputs[0]!.shape.join())
-    throw new InvalidInputError({
-      field: "dataset",
-      received: `examples of shape [${examples.featureShape.join(",")}]`,
-      expected: `[${network.inputs[0]!.shape.join(",")}], the network's input`,
-    });
-  const count = Math.min(PARITY_EXAMPLES, examples.count);
-  const size = examples.features.length / examples.count;
-  const raw = examples.features.subarray(0, count * size);
-
+/**
+ * `columns` says which columns of the examples are fed.
+ * @throws {ParityError} {InvalidModelError} {InvalidInputError} when the examples are not what the network takes
+ */
+export async function convertCheckpoint(
+  checkpoint: Checkpoint,
+  examples: Examples,
+  columns: ColumnChoice = {},
+): Promise<Converted> {
+  const { spec, weights } = checkpoint;
+  const network = parseNetwork(spec.architecture);
+  const { bytes, signature } = compileInference(network, weights);
   const plan = planWeights(network);
-  const options = {
-    network,
-    loss: lossOf(checkpoint.spec.loss),
-    batchSize: count,
-    featureType: examples.featureType,
-  };
-  const expected = await run(compileEvaluationStep(plan, options), "prediction", {
-    features: toOrt({
-      name: "features",
-      datatype: examples.featureType,
-      shape: [count, ...examples.featureShape],
-      data: raw,
-    }),
-    labels: new ort.Tensor("int64", BigInt64Array.from(examples.labels.subarray(0, count), BigInt), [count]),
-    ...weightFeeds(plan, checkpoint),
-  });
-  const received = await run(bytes, signature.outputs[0]!.name, {
-    [network.inputs[0]!.name]: new ort.Tensor("float32", Float32Array.from(raw as Uint8Array), [
-      count,
-      ...network.inputs[0]!.shape,
-    ]),
-  });
+  const bound = bindExamples(endsOf(network, plan), examples, columns);
+  const count = Math.min(PARITY_EXAMPLES, examples.count);
+  const objective = objectiveOf(spec, network, plan);
 
-  const maxAbsError = largestDifference(expected, received);
+  const feed = new BatchFeed(network, bound, count, []);
+  feed.fill(rowRange(0, count));
+  const trained = compileEvaluationStep(plan, { network, objective, batchSize: count, data: bound });
+  const names = network.outputs.map(({ name }) => name);
+  const expected = await run(
+    trained,
+    names.map((name) => `prediction/${name}`),
+    { ...feed.feeds, ...weightFeeds(plan, checkpoint) },
+  );
+  const served = network.inputs.map(({ name, shape, datatype }, i) => {
+    const data = castArray(rowsOf(bound.inputs[i]!, rowRange(0, count)), datatype);
+    return [name, toOrt({ name, datatype, shape: [count, ...shape], data })] as const;
+  });
+  const received = await run(bytes, names, Object.fromEntries(served));
+
+  const maxAbsError = Math.max(...expected.map((values, i) => largestDifference(values, received[i]!)));
   if (!(maxAbsError <= PARITY_TOLERANCE)) throw new ParityError(maxAbsError, PARITY_TOLERANCE, count);
-  return { bytes, signature, parity: { examples: count, maxAbsError, tolerance: PARITY_TOLERANCE } };
+  const parity = { examples: count, maxAbsError, tolerance: PARITY_TOLERANCE };
+  return { bytes, signature, labels: labelsOf(bound, plan, objective), parity };
+}
+
+function labelsOf({ targets }: Examples, { outputShapes }: WeightPlan, objective: Objective): string[] {
+  const labelNames = targets[0]!.labelNames;
+  const outputs = outputShapes[0]!.at(-1)!;
+  const named = outputs > 1 || objective[0]!.loss.scores === "probabilities";
+  return labelNames && named ? classNames(labelNames, outputs) : [];
 }
 
 function weightFeeds(plan: WeightPlan, checkpoint: Checkpoint): Record<string, ort.Tensor> {
@@ -83,23 +95,24 @@ function weightFeeds(plan: WeightPlan, checkpoint: Checkpoint): Record<string, o
 
 async function run(
   model: Uint8Array,
-  output: string,
+  outputs: readonly string[],
   feeds: Record<string, ort.Tensor>,
-): Promise<Float32Array> {
+): Promise<Float32Array[]> {
   const session = await nativeCall(() => ort.InferenceSession.create(model, { logSeverityLevel: 3 }));
   try {
-    const results = await nativeCall(() => session.run(feeds, [output]));
-    return (results[output]!.data as Float32Array).slice();
+    const results = await nativeCall(() => session.run(feeds, outputs));
+    return outputs.map((name) => (results[name]!.data as Float32Array).slice());
   } finally {
     await session.release();
   }
 }
 
+/** The largest difference; of values beyond 1 in proportion to them, as float32 keeps them. */
 function largestDifference(a: Float32Array, b: Float32Array): number {
   if (a.length !== b.length) return Number.POSITIVE_INFINITY;
   let largest = 0;
   for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
+    const difference = Math.abs(a[i]! - b[i]!) / Math.max(1, Math.abs(a[i]!));
     // NaN must not pass as small, nor be forgotten for a later, smaller difference.
     if (Number.isNaN(difference)) return Number.POSITIVE_INFINITY;
     if (difference > largest) largest = difference;

@@ -1,8 +1,7 @@
 /** The converter's thread: checkpoint in, served model out, both by reference. */
 
 import { loadDataset } from "../data/datasets.ts";
-import { classNames, firstExamples } from "../data/examples.ts";
-import { lossOf } from "../nn/losses/table.ts";
+import { firstExamples } from "../data/examples.ts";
 import type { ActionResult, DatasetSelection } from "../protocol/actions.ts";
 import { serveTask } from "../runtime/task.ts";
 import { openStore } from "../store/open-store.ts";
@@ -23,11 +22,13 @@ serveTask(async (task: ConvertTask): Promise<ActionResult<"converter.convert">> 
     const checkpoint = readCheckpoint(await store.artifacts.get(task.checkpoint.digest));
     const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
     const examples = firstExamples(dataset.test, task.dataset.testLimit);
-    const { bytes, signature, parity } = await convertCheckpoint(checkpoint, examples);
-    const outputs = signature.outputs[0]!.shape.at(-1)!;
-    const named = outputs > 1 || lossOf(checkpoint.spec.loss).scores === "probabilities";
-    const labels = named ? classNames(dataset.labelNames, outputs) : [];
-    return { onnx: await store.artifacts.put(bytes), signature, labels, parity };
+    try {
+      const converted = await convertCheckpoint(checkpoint, examples, task.dataset);
+      const { bytes, ...rest } = converted;
+      return { onnx: await store.artifacts.put(bytes), ...rest };
+    } finally {
+      await dataset.close();
+    }
   } finally {
     await store.close();
   }

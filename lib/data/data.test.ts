@@ -4,9 +4,10 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { labelled } from "../../test/support/labelled.ts";
 import { DatasetCorruptError, DatasetNotFoundError } from "../errors.ts";
 import { loadDataset } from "./datasets.ts";
-import { firstExamples, splitRows } from "./examples.ts";
+import { type Column, type Examples, firstExamples, rowRange, rowsOf, splitRows } from "./examples.ts";
 import { parseIdx } from "./idx.ts";
 
 function idx(shape: readonly number[], data: ArrayLike<number>, type = 8): Buffer {
@@ -29,6 +30,10 @@ async function fault(act: () => unknown): Promise<Record<string, unknown>> {
   }
   throw new Error("nothing was thrown");
 }
+
+const columnOf = (column: Column, count: number) => Array.from(rowsOf(column, rowRange(0, count)), Number);
+const pixelsOf = ({ inputs, count }: Examples) => columnOf(inputs[0]!, count);
+const labelsOf = ({ targets, count }: Examples) => columnOf(targets[0]!, count);
 
 describe("IDX files", () => {
   test("give shape and data, plain and gzipped, also from inside a larger buffer", () => {
@@ -107,14 +112,17 @@ describe("data set folders", () => {
     const plain = await loadDataset("plain", root);
     expect(plain).toMatchObject({
       name: "plain",
-      labelNames: ["0", "1", "2", "3"],
-      train: { count: 3, featureShape: [2, 2, 1], featureType: "UINT8" },
-      test: { count: 1, featureShape: [2, 2, 1] },
+      train: {
+        count: 3,
+        inputs: [{ name: "image", shape: [2, 2, 1], datatype: "UINT8" }],
+        targets: [{ name: "label", shape: [], labelNames: ["0", "1", "2", "3"] }],
+      },
+      test: { count: 1, inputs: [{ shape: [2, 2, 1] }] },
     });
-    expect([...plain.train.labels]).toEqual([0, 2, 1]);
-    expect([...(plain.test.features as Uint8Array)]).toEqual([1, 2, 3, 4]);
+    expect(labelsOf(plain.train)).toEqual([0, 2, 1]);
+    expect(pixelsOf(plain.test)).toEqual([1, 2, 3, 4]);
     const zipped = await loadDataset("zipped", root);
-    expect([...(zipped.test.features as Uint8Array)]).toEqual([1, 2, 3, 4]);
+    expect(pixelsOf(zipped.test)).toEqual([1, 2, 3, 4]);
   });
 
   test("its digest changes with any byte of any file, and only then", async () => {
@@ -138,8 +146,8 @@ describe("data set folders", () => {
     });
     await folder("sizes", { "t10k-images-idx3-ubyte": idx([1, 3, 2], new Array(6).fill(0)) });
     expect(await fault(() => loadDataset("sizes", root))).toMatchObject({
-      received: "examples of [3,2,1]",
-      expected: "[2,2,1] as in the training file",
+      received: "examples of [3,2]",
+      expected: "[2,2] as in the training file",
     });
     await folder("empty", {
       "train-images-idx3-ubyte": idx([0, 2, 2], []),
@@ -181,16 +189,16 @@ describe("data set folders", () => {
 test("MNIST has 60,000 training and 10,000 test images of 28 by 28, with its published counts of digits", async () => {
   const mnist = await loadDataset("mnist", undefined);
   expect([mnist.train.count, mnist.test.count]).toEqual([60_000, 10_000]);
-  expect([mnist.train.featureShape, mnist.test.featureShape]).toEqual([
+  expect([mnist.train.inputs[0]!.shape, mnist.test.inputs[0]!.shape]).toEqual([
     [28, 28, 1],
     [28, 28, 1],
   ]);
-  expect(mnist.labelNames).toEqual(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
-  const counts = (labels: Uint8Array) =>
+  expect(mnist.train.targets[0]!.labelNames).toEqual(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+  const counts = (labels: number[]) =>
     labels.reduce((sum, label) => sum.with(label, sum[label]! + 1), new Array<number>(10).fill(0));
-  expect(counts(mnist.train.labels)).toEqual([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
-  expect(counts(mnist.test.labels)).toEqual([980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
-  expect([...mnist.train.labels.subarray(0, 5)]).toEqual([5, 0, 4, 1, 9]);
+  expect(counts(labelsOf(mnist.train))).toEqual([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
+  expect(counts(labelsOf(mnist.test))).toEqual([980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
+  expect(labelsOf(mnist.train).slice(0, 5)).toEqual([5, 0, 4, 1, 9]);
 });
 
 describe("splits", () => {
@@ -220,19 +228,11 @@ describe("splits", () => {
   });
 
   test("the first examples are a view of the whole", () => {
-    const whole = {
-      count: 3,
-      featureShape: [2],
-      featureType: "UINT8" as const,
-      features: Uint8Array.of(1, 2, 3, 4, 5, 6),
-      labels: Uint8Array.of(0, 1, 0),
-    };
-    expect(firstExamples(whole, 2)).toMatchObject({
-      count: 2,
-      features: Uint8Array.of(1, 2, 3, 4),
-      labels: Uint8Array.of(0, 1),
-    });
-    expect(firstExamples(whole, 2).features.buffer).toBe(whole.features.buffer);
+    const whole = labelled([2], "UINT8", Uint8Array.of(1, 2, 3, 4, 5, 6), Uint8Array.of(0, 1, 0));
+    const two = firstExamples(whole, 2);
+    expect(two.count).toBe(2);
+    expect(pixelsOf(two)).toEqual([1, 2, 3, 4]);
+    expect(two.inputs).toBe(whole.inputs);
     expect(firstExamples(whole, 9)).toBe(whole);
     expect(firstExamples(whole, undefined)).toBe(whole);
   });

@@ -9,7 +9,7 @@ import { access, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { DatasetCorruptError, DatasetNotFoundError, errorMessage } from "../errors.ts";
-import type { Dataset, Examples } from "./examples.ts";
+import { type Dataset, type Examples, memoryColumn } from "./examples.ts";
 import { type IdxArray, parseIdx } from "./idx.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -42,24 +42,35 @@ export async function loadDataset(name: string, directory: string | undefined): 
   const files = await findDatasetFiles(name, folder);
   const hash = createHash("sha256");
   const read = (file: string) => readIdx(name, file, (bytes) => hash.update(bytes));
-  const train = examplesOf(await read(files.trainImages), await read(files.trainLabels));
-  const test = examplesOf(await read(files.testImages), await read(files.testLabels));
-  if (train.featureShape.join() !== test.featureShape.join())
+  const train = { images: await read(files.trainImages), labels: await read(files.trainLabels) };
+  const test = { images: await read(files.testImages), labels: await read(files.testLabels) };
+  const [expected, received] = [train.images.shape.slice(1).join(), test.images.shape.slice(1).join()];
+  if (expected !== received)
     throw new DatasetCorruptError(files.testImages, {
-      received: `examples of [${test.featureShape.join(",")}]`,
-      expected: `[${train.featureShape.join(",")}] as in the training file`,
+      received: `examples of [${received}]`,
+      expected: `[${expected}] as in the training file`,
     });
-  const classes = Math.max(largest(train.labels), largest(test.labels)) + 1;
+  const labelNames = labelNamesOf(name, Math.max(largest(train.labels.data), largest(test.labels.data)) + 1);
+  return {
+    name,
+    digest: `sha256:${hash.digest("hex")}`,
+    train: examplesOf(train.images, train.labels, labelNames),
+    test: examplesOf(test.images, test.labels, labelNames),
+    close: () => Promise.resolve(),
+  };
+}
+
+/** The set's own names where it is known by name, else numbers. */
+function labelNamesOf(name: string, classes: number): string[] {
   const known = LABEL_NAMES[name];
-  const labelNames =
-    known && known.length >= classes ? [...known] : Array.from({ length: classes }, (_, i) => String(i));
-  return { name, digest: `sha256:${hash.digest("hex")}`, labelNames, train, test };
+  return known && known.length >= classes ? [...known] : Array.from({ length: classes }, (_, i) => String(i));
 }
 
 /** The test examples alone, for showing some of them. @throws {DatasetNotFoundError} {DatasetCorruptError} */
 export async function loadTestExamples(name: string, directory: string | undefined): Promise<Examples> {
   const files = await findDatasetFiles(name, datasetFolder(name, directory));
-  return examplesOf(await readIdx(name, files.testImages), await readIdx(name, files.testLabels));
+  const [images, labels] = [await readIdx(name, files.testImages), await readIdx(name, files.testLabels)];
+  return examplesOf(images, labels, labelNamesOf(name, largest(labels.data) + 1));
 }
 
 /** Where the data set's files should be. @throws {DatasetNotFoundError} */
@@ -118,7 +129,9 @@ async function findFile(name: string, folder: string, stem: string): Promise<str
   throw new DatasetNotFoundError(name, `no file ${stem} or ${stem}.gz in ${folder}`);
 }
 
-function examplesOf(images: IdxArray & { file: string }, labels: IdxArray & { file: string }): Examples {
+type IdxFile = IdxArray & { file: string };
+
+function examplesOf(images: IdxFile, labels: IdxFile, labelNames: string[]): Examples {
   const [count, ...sizes] = images.shape as [number, ...number[]];
   if (count === 0)
     throw new DatasetCorruptError(images.file, { received: "no examples", expected: "at least one" });
@@ -128,10 +141,13 @@ function examplesOf(images: IdxArray & { file: string }, labels: IdxArray & { fi
       expected: `[${count}], one label per example`,
     });
   // Images without a channel axis get one, as image layers expect.
-  const featureShape = sizes.length === 2 ? [...sizes, 1] : sizes;
-  return { count, featureShape, featureType: "UINT8", features: images.data, labels: labels.data };
+  const shape = sizes.length === 2 ? [...sizes, 1] : sizes;
+  return {
+    count,
+    inputs: [memoryColumn({ name: "image", shape, datatype: "UINT8" }, images.data)],
+    targets: [memoryColumn({ name: "label", shape: [], datatype: "UINT8", labelNames }, labels.data)],
+  };
 }
-
 function largest(labels: Uint8Array): number {
   let most = 0;
   for (const label of labels) if (label > most) most = label;

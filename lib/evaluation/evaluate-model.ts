@@ -1,30 +1,42 @@
-/** Scores a served ONNX classifier on labelled examples: what is measured is the very file that will answer. */
+/**
+ * Scores a served ONNX model on examples: what is measured is the very file that will answer. An output that is
+ * compared with classes is scored as a classifier, one that is compared with values by its errors.
+ */
 
 import * as ort from "onnxruntime-node";
-import { classNames, type Examples } from "../data/examples.ts";
+import { bindExamples, type ColumnChoice } from "../data/bind-examples.ts";
+import { classNames, type Examples, rowRange, rowsOf, type Target } from "../data/examples.ts";
 import { CancelledError, errorMessage, InvalidModelError } from "../errors.ts";
 import { classProbabilities } from "../metrics/class-probabilities.ts";
 import { ClassificationTally } from "../metrics/classification.ts";
-import type { Evaluation, OutputScores } from "../protocol/models.ts";
+import { RegressionTally } from "../metrics/regression.ts";
+import type { Evaluation, OutputEvaluation, OutputScores } from "../protocol/models.ts";
 import { nativeCall } from "../runtime/native-call.ts";
-import { signatureOf } from "../runtime/ort-tensor.ts";
+import { signatureOf, toOrt } from "../runtime/ort-tensor.ts";
+import { castArray } from "../tensor/cast.ts";
+import type { TensorSpec } from "../tensor/tensor.ts";
 
 const BATCH_ROWS = 256;
 const SESSION: ort.InferenceSession.SessionOptions = { logSeverityLevel: 3 };
 
+export type EvaluationOptions = {
+  /** What each output gives where it is compared with classes. @default "probabilities" */
+  scores?: Readonly<Record<string, OutputScores>>;
+  /** Which columns feed and which are compared with. @default by name */
+  columns?: ColumnChoice;
+  /** Asked before every batch; true stops with `CancelledError`. */
+  cancelled?: () => boolean;
+};
+
 /**
  * Outputs beyond the data's labels count as classes that never occur; one output tells two classes apart.
- * @param cancelled asked before every batch; true stops with `CancelledError`
- * @param scores what the model gives
- * @throws {InvalidModelError} when the model cannot be loaded, does not take the examples, gives no
- * [batch, classes], fewer classes than the data has, or numbers that are not finite
+ * @throws {InvalidModelError} when the model cannot be loaded, or gives what cannot be scored or is not finite
+ * @throws {InvalidInputError} when the examples do not fit it
  */
 export async function evaluateModel(
   model: Uint8Array,
   examples: Examples,
-  labelNames: readonly string[],
-  cancelled: () => boolean = () => false,
-  scores: OutputScores = "probabilities",
+  { scores = {}, columns, cancelled = () => false }: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const session = await nativeCall(() => ort.InferenceSession.create(model, SESSION)).catch(
     (error: unknown) => {
@@ -32,59 +44,80 @@ export async function evaluateModel(
     },
   );
   try {
-    const { input, output } = endsOf(session, examples.featureShape);
-    let tally: ClassificationTally | undefined;
-    const size = examples.features.length / examples.count;
-    for (let from = 0; from < examples.count; from += BATCH_ROWS) {
+    const { inputs, outputs } = signatureOf(session);
+    const bound = bindExamples({ inputs: inputs.map(ofOne), outputs: outputs.map(ofOne) }, examples, columns);
+    const tallies = outputs.map(({ name }, i) => tallyOf(bound.targets[i]!, scores[name] ?? "probabilities"));
+    for (let from = 0; from < bound.count; from += BATCH_ROWS) {
       if (cancelled()) throw new CancelledError("The evaluation");
-      const to = Math.min(from + BATCH_ROWS, examples.count);
-      const rows = Float32Array.from(examples.features.subarray(from * size, to * size) as Uint8Array);
-      const feeds = { [input]: new ort.Tensor("float32", rows, [to - from, ...examples.featureShape]) };
-      const given = (await nativeCall(() => session.run(feeds, [output])))[output]!;
-      const outputs = assertScores(given, to - from, labelNames.length, from);
-      tally ??= new ClassificationTally(classNames(labelNames, outputs));
-      const probabilities = classProbabilities(given.data as Float32Array, outputs, scores);
-      tally.add(probabilities, examples.labels.subarray(from, to));
+      const rows = rowRange(from, Math.min(from + BATCH_ROWS, bound.count));
+      const feeds = Object.fromEntries(
+        inputs.map(({ name, datatype }, i) => {
+          const column = bound.inputs[i]!;
+          const data = castArray(rowsOf(column, rows), datatype);
+          return [name, toOrt({ name, datatype, shape: [rows.length, ...column.shape], data })];
+        }),
+      );
+      const given = await nativeCall(() => session.run(feeds));
+      for (const [i, { name }] of outputs.entries())
+        tallies[i]!.add(given[name]!, rowsOf(bound.targets[i]!, rows), from);
     }
-    return (tally ?? new ClassificationTally(labelNames)).result();
+    const each = outputs.map(({ name }, i): [string, OutputEvaluation] => [name, tallies[i]!.result()]);
+    const first = each[0]![1];
+    return each.length === 1 ? first : { ...first, outputs: Object.fromEntries(each) };
   } finally {
     await session.release();
   }
 }
 
-function endsOf(session: ort.InferenceSession, featureShape: readonly number[]) {
-  const { inputs, outputs } = signatureOf(session);
-  const [input, ...more] = inputs;
-  if (!input || !outputs[0] || more.length > 0)
-    throw new InvalidModelError(
-      "model",
-      `has inputs ${session.inputNames.join(", ")}; evaluation feeds exactly one`,
-    );
-  const [, ...sizes] = input.shape;
-  const fits =
-    sizes.length === featureShape.length && sizes.every((d, i) => d === -1 || d === featureShape[i]);
-  if (!fits || input.datatype !== "FP32")
-    throw new InvalidModelError(
-      "model",
-      `takes ${input.datatype} [${input.shape.join(",")}], expected FP32 [-1,${featureShape.join(",")}] as the examples are`,
-    );
-  return { input: input.name, output: outputs[0].name };
+/** An end's shape for one example. @throws {InvalidModelError} when it has no batch dimension */
+function ofOne({ name, shape }: TensorSpec): { name: string; shape: number[] } {
+  if (shape[0] !== -1 && shape[0] !== undefined)
+    throw new InvalidModelError(`'${name}'`, `has a fixed batch of ${shape[0]}, expected any`);
+  if (shape.length === 0) throw new InvalidModelError(`'${name}'`, "has no batch dimension");
+  return { name, shape: shape.slice(1) };
 }
 
-/** Gives how many outputs there are: a class each, or one for two classes. */
-function assertScores(scores: ort.Tensor, rows: number, leastClasses: number, from: number): number {
-  const [count, outputs = 0, ...more] = scores.dims;
-  const classes = outputs === 1 ? 2 : outputs;
-  if (scores.type !== "float32" || count !== rows || more.length > 0 || classes < leastClasses)
-    throw new InvalidModelError(
-      "model",
-      `gives ${scores.type} [${scores.dims.join(",")}], expected float32 [${rows}, ${leastClasses} or more classes]`,
-    );
-  const wrong = (scores.data as Float32Array).findIndex((score) => !Number.isFinite(score));
-  if (wrong >= 0)
-    throw new InvalidModelError(
-      "model",
-      `gives ${(scores.data as Float32Array)[wrong]} for example ${from + Math.floor(wrong / outputs)}`,
-    );
-  return outputs;
+type Tally = {
+  /** `target`: the batch's class numbers or values; `from`: its first example. */
+  add(given: ort.Tensor, target: ArrayLike<number | bigint>, from: number): void;
+  result(): OutputEvaluation;
+};
+
+function tallyOf({ labelNames, name }: Target, scores: OutputScores): Tally {
+  if (!labelNames) {
+    const tally = new RegressionTally();
+    return {
+      add(given, target, from) {
+        tally.add(finiteOutputs(given, from), target, given.dims[0]);
+      },
+      result: () => tally.result(),
+    };
+  }
+  let tally: ClassificationTally | undefined;
+  return {
+    add(given, target, from) {
+      const data = finiteOutputs(given, from);
+      const outputs = given.dims.at(-1)!;
+      if (data.length !== target.length * outputs)
+        throw new InvalidModelError(
+          "model",
+          `gives [${given.dims.join(",")}] for ${target.length} of '${name}', expected [..., classes] for each`,
+        );
+      tally ??= new ClassificationTally(classNames(labelNames, outputs));
+      tally.add(classProbabilities(data, outputs, scores), Uint32Array.from(target, Number));
+    },
+    result: () => (tally ?? new ClassificationTally(labelNames)).result(),
+  };
+}
+
+function finiteOutputs(given: ort.Tensor, from: number): Float32Array {
+  if (given.type !== "float32") throw new InvalidModelError("model", `gives ${given.type}, expected float32`);
+  const data = given.data as Float32Array;
+  const wrong = data.findIndex((value) => !Number.isFinite(value));
+  if (wrong < 0) return data;
+  const perExample = data.length / given.dims[0]!;
+  throw new InvalidModelError(
+    "model",
+    `gives ${data[wrong]} for example ${from + Math.floor(wrong / perExample)}`,
+  );
 }

@@ -13,7 +13,7 @@ export type EvaluateTask = {
   store: StoreLocation;
   onnx: ArtifactRef;
   dataset: DatasetSelection;
-  scores?: OutputScores;
+  scores?: Record<string, OutputScores>;
   datasetsDirectory: string | undefined;
 };
 
@@ -22,13 +22,15 @@ serveTask(async (task: EvaluateTask, context): Promise<Evaluation> => {
   try {
     const model = await store.artifacts.get(task.onnx.digest);
     const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
-    return await evaluateModel(
-      model,
-      firstExamples(dataset.test, task.dataset.testLimit),
-      dataset.labelNames,
-      context.cancelled,
-      task.scores,
-    );
+    try {
+      return await evaluateModel(model, firstExamples(dataset.test, task.dataset.testLimit), {
+        columns: task.dataset,
+        cancelled: context.cancelled,
+        ...(task.scores && { scores: task.scores }),
+      });
+    } finally {
+      await dataset.close();
+    }
   } finally {
     await store.close();
   }

@@ -3,7 +3,7 @@
  * class with 0 where a denominator is 0, macro averages over the classes, accuracy over the examples.
  */
 
-import type { Evaluation } from "../protocol/models.ts";
+import type { ClassificationScores } from "../protocol/models.ts";
 
 /** Probabilities below this are taken as this in the loss: log 0 has no finite value. */
 const SMALLEST_PROBABILITY = 1e-7;
@@ -19,7 +19,7 @@ export class ClassificationTally {
   }
 
   /** Counts a batch. `probabilities` is [labels.length, classes], row-major. */
-  add(probabilities: Float32Array, labels: Uint8Array): void {
+  add(probabilities: Float32Array, labels: ArrayLike<number>): void {
     const classes = probabilities.length / labels.length;
     for (let row = 0; row < labels.length; row++) {
       let best = 0;
@@ -31,7 +31,7 @@ export class ClassificationTally {
     }
   }
 
-  result(): Evaluation {
+  result(): ClassificationScores {
     const support = this.matrix.map((row) => sum(row));
     const predicted = this.matrix.map((_, k) => sum(this.matrix.map((row) => row[k]!)));
     const hits = this.matrix.map((row, k) => row[k]!);
@@ -50,6 +50,7 @@ export class ClassificationTally {
     const mean = (of: (scores: (typeof perClass)[number]) => number) =>
       sum(perClass.map(of)) / perClass.length;
     return {
+      kind: "classification",
       examples,
       loss: ratio(this.lossSum, examples),
       accuracy: ratio(sum(hits), examples),

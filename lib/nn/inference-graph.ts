@@ -4,7 +4,7 @@
  */
 
 import { InvalidModelError } from "../errors.ts";
-import { GraphBuilder } from "../onnx/builder.ts";
+import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { literalOf, OPSET } from "../onnx/graph.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { writeModel } from "../onnx/proto.ts";
@@ -16,7 +16,7 @@ import { buildNetwork, type Network } from "./network.ts";
 const BATCH = "batch";
 
 /**
- * Input: FP32 [batch, …network.inputs[0]!.shape], under the network's input name. Output: FP32, named as the layer that gives it.
+ * Inputs: [batch, …shape], under the network's input names. Outputs: FP32, named as the layers that give them.
  * @throws {InvalidModelError} when a weight is missing or has another shape
  */
 export function compileInference(
@@ -24,8 +24,10 @@ export function compileInference(
   weights: ReadonlyMap<string, { shape: number[]; data: Float32Array }>,
 ): { bytes: Uint8Array; signature: ModelSignature } {
   const graph = new GraphBuilder(network.name);
-  const input = graph.input(network.inputs[0]!.name, "FP32", [BATCH, ...network.inputs[0]!.shape]);
-  const built = buildNetwork(network, graph, [input], {
+  const inputs = network.inputs.map(({ name, datatype, shape }) =>
+    graph.input(name, datatype, [BATCH, ...shape]),
+  );
+  const built = buildNetwork(network, graph, inputs, {
     training: false,
     weightValue: (spec) => {
       const weight = weights.get(spec.name);
@@ -37,16 +39,19 @@ export function compileInference(
       return graph.initializer(spec.name, literalOf(weight.data, spec.shape));
     },
   });
-  const output = inKerasOrder(graph, built.outputs[0]!);
-  trimBorders(graph, new Set([output.name]));
-  graph.output(output, network.outputs[0]!.name);
-  const fixed = (shape: readonly (number | string)[]) =>
-    shape.map((dim) => (typeof dim === "number" ? dim : -1));
+  const outputs = built.outputs.map((output) => inKerasOrder(graph, output));
+  trimBorders(graph, new Set(outputs.map(({ name }) => name)));
+  for (const [i, { name }] of network.outputs.entries()) graph.output(outputs[i]!, name);
+  const specOf = (name: string, { datatype, shape }: Value) => ({
+    name,
+    datatype,
+    shape: shape.map((dim) => (typeof dim === "number" ? dim : -1)),
+  });
   return {
     bytes: writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} }),
     signature: {
-      inputs: [{ name: input.name, datatype: "FP32", shape: fixed(input.shape) }],
-      outputs: [{ name: network.outputs[0]!.name, datatype: "FP32", shape: fixed(output.shape) }],
+      inputs: inputs.map((input) => specOf(input.name, input)),
+      outputs: network.outputs.map(({ name }, i) => specOf(name, outputs[i]!)),
     },
   };
 }

@@ -15,7 +15,13 @@ import type {
   OutputScores,
 } from "./models.ts";
 
-export type DatasetSelection = { dataset: string; testLimit?: number };
+/** Test examples; `inputs` and `targets` name columns by input or output, where their names differ. */
+export type DatasetSelection = {
+  dataset: string;
+  testLimit?: number;
+  inputs?: Record<string, string>;
+  targets?: Record<string, string>;
+};
 
 export interface Actions {
   "registry.list": { params: Record<string, never>; result: ModelRecord[] };
@@ -52,8 +58,8 @@ export interface Actions {
     result: { onnx: ArtifactRef; signature: ModelSignature; labels: string[]; parity: Lineage["parity"] };
   };
   "evaluator.evaluate": {
-    /** `scores`: what the model gives. @default "probabilities" */
-    params: { onnx: ArtifactRef; dataset: DatasetSelection; scores?: OutputScores };
+    /** `scores`: what outputs that tell classes apart give, by output. @default "probabilities" */
+    params: { onnx: ArtifactRef; dataset: DatasetSelection; scores?: Record<string, OutputScores> };
     result: Evaluation;
   };
 

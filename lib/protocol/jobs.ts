@@ -12,6 +12,9 @@ export type JobStage = (typeof JOB_STAGES)[number];
 /** A class name and its options, as Keras serialises them: `{class_name: "Adam", config: {learning_rate: 0.001}}`. */
 export type KerasObject = { class_name: string; config: Record<string, unknown> };
 
+/** A loss by name, or with options as Keras serialises it. */
+export type LossSpec = string | KerasObject;
+
 /** What `trainer.start` accepts. */
 export type TrainingSpec = {
   /** Registry name the result is published under. */
@@ -26,9 +29,17 @@ export type TrainingSpec = {
     testLimit?: number;
     /** Share of the training examples held out, drawn with the run's split stream. @default 0 */
     validationSplit?: number;
+    /** Which column of the data feeds which input of the network. @default the one of the same name, or the only one */
+    inputs?: Record<string, string>;
+    /** Which column each output is compared with; a column that is fed may be (auto-encoders). @default likewise */
+    targets?: Record<string, string>;
   };
-  /** By name, or with options as Keras serialises it. */
-  loss: string | KerasObject;
+  /** One for all outputs, a list in their order, or one by output name. */
+  loss: LossSpec | LossSpec[] | Record<string, LossSpec>;
+  /** How much each output's loss counts in the total. @default 1 */
+  lossWeights?: number[] | Record<string, number>;
+  /** How much examples of each class number count; for networks of one output. @default 1 */
+  classWeights?: Record<string, number>;
   optimizer: KerasObject;
   /** @default 1 */
   epochs: number;
@@ -50,17 +61,26 @@ export type TrainingProgress = {
   stepsPerEpoch: number;
   /** Means over the epoch so far. */
   loss: number;
-  accuracy: number;
+  accuracy?: number;
+  outputs?: Record<string, OutputScore>;
   examplesPerSecond: number;
   secondsLeft: number;
 };
 
+/** How one of several outputs does; `accuracy` where it is compared with classes. */
+export type OutputScore = { loss: number; accuracy?: number };
+
 export type EpochRecord = {
   epoch: number;
+  /** The total: of several outputs, their weighted sum. */
   loss: number;
-  accuracy: number;
+  /** Of the only output, where it is compared with classes. */
+  accuracy?: number;
+  /** Each output, where there are several. */
+  outputs?: Record<string, OutputScore>;
   validationLoss?: number;
   validationAccuracy?: number;
+  validationOutputs?: Record<string, OutputScore>;
   seconds: number;
 };
 

@@ -8,15 +8,35 @@ export type ModelSignature = { inputs: TensorSpec[]; outputs: TensorSpec[] };
 /** What a classifier gives per class: probabilities, or scores that softmax or, for one output, sigmoid makes such. */
 export type OutputScores = "probabilities" | "logits";
 
-/** Scores on a labelled set. Confusion matrix rows are the true class, columns the predicted one. */
-export type Evaluation = {
+/** An output compared with classes. Confusion matrix rows are the true class, columns the predicted one. */
+export type ClassificationScores = {
+  kind: "classification";
   examples: number;
+  /** Mean negative log probability of the true class. */
   loss: number;
   accuracy: number;
   macro: { precision: number; recall: number; f1: number };
   perClass: { label: string; precision: number; recall: number; f1: number; support: number }[];
   confusionMatrix: number[][];
 };
+
+/** An output compared with values, over all of its elements. */
+export type RegressionScores = {
+  kind: "regression";
+  examples: number;
+  /** Mean squared error. */
+  loss: number;
+  /** Mean absolute error. */
+  mae: number;
+  rmse: number;
+  /** 1 - squared errors / squared distances from the mean; null where all targets are the same. */
+  r2: number | null;
+};
+
+export type OutputEvaluation = ClassificationScores | RegressionScores;
+
+/** Scores on a test set: of the first output, and of each where there are several. */
+export type Evaluation = OutputEvaluation & { outputs?: Record<string, OutputEvaluation> };
 
 /** Where a version came from: enough to repeat it. */
 export type Lineage = {

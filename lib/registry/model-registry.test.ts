@@ -29,6 +29,7 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 
 function scored(accuracy: number): Evaluation {
   return {
+    kind: "classification",
     examples: 10,
     loss: 1 - accuracy,
     accuracy,

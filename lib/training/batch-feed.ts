@@ -1,48 +1,42 @@
 /** The tensors one batch is fed through, filled again for every step. */
 
-import * as ort from "onnxruntime-node";
-import type { Examples } from "../data/examples.ts";
+import type * as ort from "onnxruntime-node";
+import type { Column, Examples } from "../data/examples.ts";
 import type { RandomInput } from "../nn/layer.ts";
 import type { Network } from "../nn/network.ts";
 import type { RandomStream } from "../random/stream.ts";
 import { toOrt } from "../runtime/ort-tensor.ts";
-import { allocate, type Datatype, type NumericArray } from "../tensor/datatype.ts";
+import { allocate, type NumericArray } from "../tensor/datatype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { RandomFeed } from "./random-feed.ts";
 
 export class BatchFeed {
-  readonly feeds: Record<string, ort.Tensor>;
-  private readonly features: NumericArray;
-  private readonly labels: BigInt64Array;
+  readonly feeds: Record<string, ort.Tensor> = {};
+  private readonly columns: (readonly [Column, NumericArray])[] = [];
   private readonly random: RandomFeed;
 
-  constructor(
-    network: Network,
-    featureType: Datatype,
-    batchSize: number,
-    randomInputs: readonly RandomInput[],
-  ) {
-    const shape = [batchSize, ...network.inputs[0]!.shape];
-    this.features = allocate(featureType, elementCount(shape)) as NumericArray;
-    this.labels = new BigInt64Array(batchSize);
+  /** `examples` in the order of the network's inputs and outputs, as `bindExamples` gives them. */
+  constructor(network: Network, examples: Examples, batchSize: number, randomInputs: readonly RandomInput[]) {
+    const { inputs, targets, weights } = examples;
+    for (const [i, { name }] of network.inputs.entries()) this.feed(`input/${name}`, inputs[i]!, batchSize);
+    for (const [i, { name }] of network.outputs.entries())
+      this.feed(`target/${name}`, targets[i]!, batchSize);
+    if (weights) this.feed("example_weights", weights, batchSize);
     this.random = new RandomFeed(randomInputs);
-    this.feeds = {
-      features: toOrt({ name: "features", datatype: featureType, shape, data: this.features }),
-      labels: new ort.Tensor("int64", this.labels, [batchSize]),
-      ...this.random.feeds,
-    };
+    Object.assign(this.feeds, this.random.feeds);
   }
 
-  /** Copies the given rows of `examples` in. */
-  fill(examples: Examples, rows: Uint32Array): void {
-    const size = this.features.length / rows.length;
-    const source = examples.features as Float32Array;
-    const target = this.features as Float32Array;
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
-      target.set(source.subarray(row * size, (row + 1) * size), i * size);
-      this.labels[i] = BigInt(examples.labels[row]!);
-    }
+  private feed(name: string, column: Column, batchSize: number): void {
+    const { datatype } = column;
+    const shape = [batchSize, ...column.shape];
+    const data = allocate(datatype, elementCount(shape)) as NumericArray;
+    this.feeds[name] = toOrt({ name, datatype, shape, data });
+    this.columns.push([column, data]);
+  }
+
+  /** Copies the given rows in. */
+  fill(rows: Uint32Array): void {
+    for (const [column, data] of this.columns) column.gather(rows, data);
   }
 
   /** Draws every mask and all noise afresh. */

@@ -7,6 +7,7 @@
 
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { normals, runOnce, worstError } from "../../test/support/graph-runner.ts";
+import { labelled } from "../../test/support/labelled.ts";
 import { gradients } from "../autodiff/backward.ts";
 import { compileInference } from "../nn/inference-graph.ts";
 import { inKerasOrder } from "../nn/layer.ts";
@@ -157,13 +158,13 @@ describe("the rewrites of a training step", () => {
 
 describe("a trained functional model", () => {
   const count = 24;
-  const examples = {
-    count,
-    featureShape: SHAPE,
-    featureType: "FP32" as const,
-    features: normals("features", [count, ...SHAPE]),
-    labels: Uint8Array.from({ length: count }, (_, i) => (i * i) % 3),
-  };
+  const features = normals("features", [count, ...SHAPE]);
+  const examples = labelled(
+    SHAPE,
+    "FP32",
+    features,
+    Uint8Array.from({ length: count }, (_, i) => (i * i) % 3),
+  );
   const network = functional(
     conv("still", ["x"], { trainable: false }),
     ["norm", "BatchNormalization", ["still"], { trainable: false }],
@@ -176,7 +177,7 @@ describe("a trained functional model", () => {
     const run = new TrainingRun(
       {
         network,
-        loss: lossOf("sparse_categorical_crossentropy"),
+        objective: [{ loss: lossOf("sparse_categorical_crossentropy"), weight: 1 }],
         optimizer: optimizerOf("Adam"),
         epochs,
         batchSize: 8,
@@ -224,7 +225,7 @@ describe("a trained functional model", () => {
       outputs: [{ name: "out", datatype: "FP32", shape: [-1, 3] }],
     });
     const served = await InferenceSession.create(bytes);
-    const fed = { shape: [5, ...SHAPE], data: examples.features.slice(0, 5 * 81) };
+    const fed = { shape: [5, ...SHAPE], data: features.slice(0, 5 * 81) };
     const graph = new GraphBuilder("plain");
     const built = buildNetwork(network, graph, [graph.input("x", "FP32", fed.shape)], {
       training: false,

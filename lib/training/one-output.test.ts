@@ -1,6 +1,7 @@
 /** Networks of one output: the loss takes the class number as the target, and the middle of its range decides. */
 
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { labelled } from "../../test/support/labelled.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { compileEvaluationStep, planWeights } from "./step-graph.ts";
@@ -21,15 +22,16 @@ async function evaluate(activation: string, loss: unknown) {
     },
   });
   const batchSize = SCORES.length;
-  const options = { network, loss: lossOf(loss), batchSize, featureType: "FP32" as const };
+  const data = labelled([1], "FP32", Float32Array.from(SCORES), Uint8Array.from(LABELS));
+  const options = { network, objective: [{ loss: lossOf(loss), weight: 1 }], batchSize, data };
   const session = await InferenceSession.create(compileEvaluationStep(planWeights(network), options));
   const found = await session.run({
-    features: new Tensor("float32", Float32Array.from(SCORES), [batchSize, 1]),
-    labels: new Tensor("int64", BigInt64Array.from(LABELS, BigInt), [batchSize]),
+    "input/input": new Tensor("float32", Float32Array.from(SCORES), [batchSize, 1]),
+    "target/dense": new Tensor("uint8", Uint8Array.from(LABELS), [batchSize]),
     weights: new Tensor("float32", Float32Array.of(1), [1]),
   });
   await session.release();
-  return { loss: Number(found.loss!.data[0]), correct: Number(found.correct!.data[0]) };
+  return { loss: Number(found.loss!.data[0]), correct: Number(found.measures!.data[1]) };
 }
 
 const average = (of: (x: number, y: number) => number) =>

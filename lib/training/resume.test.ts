@@ -1,6 +1,7 @@
 /** A run taken down between any two steps and set up anew ends as the run that was never stopped, to the bit. */
 
 import { normals } from "../../test/support/graph-runner.ts";
+import { labelled } from "../../test/support/labelled.ts";
 import type { Examples } from "../data/examples.ts";
 import { InvalidModelError } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
@@ -16,13 +17,8 @@ const COUNT = 53;
 /** Labelled noise. */
 function noise(): Examples {
   const random = RandomStream.named(4, "labels");
-  return {
-    count: COUNT,
-    featureShape: [6, 6, 1],
-    featureType: "FP32",
-    features: normals("features", [COUNT, 6, 6, 1]),
-    labels: Uint8Array.from({ length: COUNT }, () => random.below(3)),
-  };
+  const labels = Uint8Array.from({ length: COUNT }, () => random.below(3));
+  return labelled([6, 6, 1], "FP32", normals("features", [COUNT, 6, 6, 1]), labels);
 }
 
 const layer = (class_name: string, config: Record<string, unknown> = {}) => ({ class_name, config });
@@ -51,8 +47,11 @@ const AVERAGED_ADAM = {
 function newRun(options: Partial<RunOptions> & { optimize?: unknown } = {}): TrainingRun {
   const { optimize = AVERAGED_ADAM, ...rest } = options;
   const network = parseNetwork(NETWORK);
-  const loss = lossOf("sparse_categorical_crossentropy");
-  return new TrainingRun({ network, loss, optimizer: optimizerOf(optimize), ...OPTIONS, ...rest }, noise());
+  const objective = [{ loss: lossOf("sparse_categorical_crossentropy"), weight: 1 }];
+  return new TrainingRun(
+    { network, objective, optimizer: optimizerOf(optimize), ...OPTIONS, ...rest },
+    noise(),
+  );
 }
 
 class Stopped extends Error {}

@@ -5,6 +5,7 @@
 
 import type { EpochRecord } from "../protocol/jobs.ts";
 import type { StreamState } from "../random/stream.ts";
+import { noSums, type Sums } from "./measures.ts";
 import type { TrainedState } from "./state-buffers.ts";
 
 /** Where in the epochs a run is, and what it has summed up in the epoch under way. */
@@ -14,7 +15,7 @@ export type RunCursor = {
   /** Steps done in it; all of them while it is validated. */
   step: number;
   /** Sums over the examples trained on in it. */
-  sums: { seen: number; loss: number; correct: number };
+  sums: Sums;
   /** The shuffle stream as the epoch began: it gives the order of the epoch's rows again. */
   shuffle: StreamState;
   /** Time spent in the epoch, and in all of them. */
@@ -34,7 +35,7 @@ export function epochBegin(epoch: number, shuffle: StreamState, trainSeconds: nu
   return {
     epoch,
     step: 0,
-    sums: { seen: 0, loss: 0, correct: 0 },
+    sums: noSums(),
     shuffle,
     epochSeconds: 0,
     trainSeconds,

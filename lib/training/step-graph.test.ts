@@ -10,6 +10,7 @@
 import { readFileSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { worstError } from "../../test/support/graph-runner.ts";
+import { labelled } from "../../test/support/labelled.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
@@ -53,16 +54,17 @@ function initial(): Float32Array {
 }
 
 const images = Uint8Array.from({ length: KERAS.batch * 784 }, (_, i) => (i * 7919) % 256);
+const OUTPUT = network.outputs[0]!.name;
 const vector = (data: Float32Array) => new Tensor("float32", data, [data.length]);
 const batch = {
-  features: new Tensor("uint8", images, [KERAS.batch, 28, 28, 1]),
-  labels: new Tensor("int64", BigInt64Array.from(KERAS.labels, BigInt), [KERAS.batch]),
+  [`input/${network.inputs[0]!.name}`]: new Tensor("uint8", images, [KERAS.batch, 28, 28, 1]),
+  [`target/${OUTPUT}`]: new Tensor("uint8", Uint8Array.from(KERAS.labels), [KERAS.batch]),
 };
 const options = {
   network,
-  loss: lossOf("sparse_categorical_crossentropy"),
+  objective: [{ loss: lossOf("sparse_categorical_crossentropy"), weight: 1 }],
   batchSize: KERAS.batch,
-  featureType: "UINT8" as const,
+  data: labelled([28, 28, 1], "UINT8", images, Uint8Array.from(KERAS.labels)),
 };
 
 describe("a training step of the MNIST network", () => {
@@ -101,6 +103,6 @@ describe("a training step of the MNIST network", () => {
       const after = await evaluation.run({ ...batch, weights: vector(next) });
       await evaluation.release();
       expect(Number(after.loss!.data[0])).toBeCloseTo(expected.after, 4);
-      expect(after.prediction!.dims).toEqual([KERAS.batch, 10]);
+      expect(after[`prediction/${OUTPUT}`]!.dims).toEqual([KERAS.batch, 10]);
     });
 });

@@ -7,9 +7,10 @@
  */
 
 import { gradients } from "../autodiff/backward.ts";
+import type { Ends } from "../data/bind-examples.ts";
+import type { ExamplesSpec } from "../data/examples.ts";
 import { InvalidModelError } from "../errors.ts";
-import { inKerasOrder, type LayerValue, type RandomInput, type WeightSpec } from "../nn/layer.ts";
-import { classesOf, type Loss } from "../nn/losses/loss.ts";
+import { inKerasOrder, kerasShape, type LayerValue, type RandomInput, type WeightSpec } from "../nn/layer.ts";
 import { type BuiltNetwork, buildNetwork, type Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { OPSET } from "../onnx/graph.ts";
@@ -20,16 +21,16 @@ import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import { joinGradients } from "../optim/clipping.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
-import type { Datatype } from "../tensor/datatype.ts";
 import { constrainWeights } from "./constrain-weights.ts";
+import { appendMeasures, type Objective } from "./objective.ts";
 import { layoutOf, type WeightLayout } from "./weight-layout.ts";
 
-export type StepOptions = {
+export type StepSpec = {
   network: Network;
-  loss: Loss;
+  objective: Objective;
   batchSize: number;
-  /** Element type of the data as it is fed; cast to FP32 in the graph. */
-  featureType: Datatype;
+  /** What is fed, in the order of the network's inputs and outputs; cast in the graph to what the network takes. */
+  data: ExamplesSpec;
 };
 
 /** Weights of a network, found by building it once. */
@@ -38,14 +39,16 @@ export type WeightPlan = {
   statistics: WeightSpec[];
   trainedLayout: WeightLayout;
   statisticsLayout: WeightLayout;
-  /** Shape of the network's output for a batch of one. */
-  outputShape: number[];
+  /** Shapes of the network's outputs for a batch of one, as Keras states them. */
+  outputShapes: number[][];
 };
 
 export function planWeights(network: Network): WeightPlan {
   const graph = new GraphBuilder(network.name);
-  const input = graph.input(network.inputs[0]!.name, "FP32", [1, ...network.inputs[0]!.shape]);
-  const built = buildNetwork(network, graph, [input], {
+  const inputs = network.inputs.map(({ name, datatype, shape }) =>
+    graph.input(name, datatype, [1, ...shape]),
+  );
+  const built = buildNetwork(network, graph, inputs, {
     training: false,
     weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
   });
@@ -59,8 +62,13 @@ export function planWeights(network: Network): WeightPlan {
     statistics,
     trainedLayout: layoutOf(trained),
     statisticsLayout: layoutOf(statistics),
-    outputShape: built.outputs[0]!.value.shape as number[],
+    outputShapes: built.outputs.map((output) => kerasShape(output) as number[]),
   };
+}
+
+/** What examples must fit. */
+export function endsOf({ inputs, outputs }: Network, { outputShapes }: WeightPlan): Ends {
+  return { inputs, outputs: outputs.map(({ name }, i) => ({ name, shape: outputShapes[i]!.slice(1) })) };
 }
 
 export type TrainingStep = {
@@ -69,15 +77,12 @@ export type TrainingStep = {
 };
 
 /**
- * The training step. Inputs: features [batch, …], labels [batch] INT64, weights, statistics (if any), slot/<name>…,
- * scalars [n], and one mask per random input. Outputs: loss [] (batch mean), correct [] (rows whose largest output
- * is the label), weights_next, statistics_next, slot_next/<name>….
+ * The training step. Inputs: input/<name> [batch, …] for every input of the network, target/<name> for every output,
+ * example_weights [batch] (if the data has them), weights, statistics (if any), slot/<name>…, scalars [n], and one
+ * mask per random input. Outputs: loss [] (batch mean), measures (see objective.ts), weights_next, statistics_next,
+ * slot_next/<name>….
  */
-export function compileTrainingStep(
-  plan: WeightPlan,
-  options: StepOptions,
-  optimizer: Optimizer,
-): TrainingStep {
+export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimizer: Optimizer): TrainingStep {
   if (plan.trainedLayout.size === 0)
     throw new InvalidModelError("architecture", "the network has no weights to train");
   const graph = new GraphBuilder(`${options.network.name}_training`);
@@ -101,7 +106,7 @@ export function compileTrainingStep(
   const next = optimizer.update(graph, { weights: step.flatWeights, gradient, slots, scalars });
 
   graph.output(step.loss, "loss");
-  graph.output(step.correct, "correct");
+  graph.output(step.measures, "measures");
   graph.output(constrainWeights(graph, next.weights, plan.trained), "weights_next");
   for (const [i, name] of optimizer.slots.entries()) graph.output(next.slots[i]!, `slot_next/${name}`);
   if (plan.statistics.length > 0) {
@@ -115,41 +120,47 @@ export function compileTrainingStep(
   return { bytes: serialise(graph), randomInputs: step.randomInputs };
 }
 
-/** The evaluation step. Inputs as above without slots, scalars and masks; outputs loss, correct, prediction. */
-export function compileEvaluationStep(plan: WeightPlan, options: StepOptions): Uint8Array {
+/** The evaluation step. Inputs as above without slots, scalars and masks; outputs loss, measures, prediction/<name>…. */
+export function compileEvaluationStep(plan: WeightPlan, options: StepSpec): Uint8Array {
   const graph = new GraphBuilder(`${options.network.name}_evaluation`);
   const step = appendForward(graph, plan, options, false);
   simplifyForward(graph, step);
   graph.output(step.loss, "loss");
-  graph.output(step.correct, "correct");
-  graph.output(step.outputs[0]!.value, "prediction");
+  graph.output(step.measures, "measures");
+  for (const [i, { name }] of options.network.outputs.entries())
+    graph.output(inKerasOrder(graph, step.outputs[i]!), `prediction/${name}`);
   return serialise(graph);
 }
 
-function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepOptions, training: boolean) {
-  const { network, batchSize } = options;
-  const features = graph.input("features", options.featureType, [batchSize, ...network.inputs[0]!.shape]);
-  const labels = graph.input("labels", "INT64", [batchSize]);
+function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepSpec, training: boolean) {
+  const { network, objective, batchSize, data } = options;
+  const inputs = network.inputs.map(({ name, shape, datatype }, i) => {
+    const fed = graph.input(`input/${name}`, data.inputs[i]!.datatype, [batchSize, ...shape]);
+    return castTo(graph, fed, datatype);
+  });
+  const targets = network.outputs.map(({ name }, i) => {
+    const { datatype, shape, labelNames } = data.targets[i]!;
+    const fed = graph.input(`target/${name}`, datatype, [batchSize, ...shape]);
+    return castTo(graph, fed, labelNames ? "INT64" : "FP32");
+  });
+  const exampleWeights = data.weights && graph.input("example_weights", "FP32", [batchSize]);
   const flatWeights = graph.input("weights", "FP32", [plan.trainedLayout.size]);
   const weights = cut(graph, flatWeights, plan.trainedLayout);
   if (plan.statistics.length > 0) {
     const flat = graph.input("statistics", "FP32", [plan.statisticsLayout.size]);
     for (const [name, value] of cut(graph, flat, plan.statisticsLayout)) weights.set(name, value);
   }
-  const input =
-    options.featureType === "FP32" ? features : graph.op("Cast", [features], { to: ONNX_TYPE.FP32 });
-  const built = buildNetwork(network, graph, [input], {
+  const built = buildNetwork(network, graph, inputs, {
     training,
     weightValue: (spec) => weights.get(spec.name)!,
   });
-  const loss = penalised(graph, options.loss.append(graph, built.outputs[0]!, labels), built.penalties);
-  return {
-    ...built,
-    flatWeights,
-    weights,
-    loss,
-    correct: countCorrect(graph, built.outputs[0]!, labels, options.loss),
-  };
+  const measured = appendMeasures(graph, objective, built.outputs, targets, { exampleWeights, training });
+  const loss = penalised(graph, measured.loss, built.penalties);
+  return { ...built, flatWeights, weights, ...measured, loss };
+}
+
+function castTo(graph: GraphBuilder, value: Value, datatype: "FP32" | "INT32" | "INT64"): Value {
+  return value.datatype === datatype ? value : graph.op("Cast", [value], { to: ONNX_TYPE[datatype] });
 }
 
 /** Rewrites the forward graph into less work with the same results. */
@@ -163,13 +174,8 @@ type Forward = ReturnType<typeof appendForward>;
 
 /** Names of the values that are read outside the network's own nodes. */
 function heldValues(step: Forward): Set<string> {
-  const held = [
-    step.outputs[0]!.value,
-    step.outputs[0]!.logits?.value,
-    step.loss,
-    step.correct,
-    ...step.updates.values(),
-  ];
+  const ends = ({ value, logits, mask }: LayerValue) => [value, logits?.value, mask];
+  const held = [...step.outputs.flatMap(ends), step.loss, step.measures, ...step.updates.values()];
   return new Set(held.flatMap((value) => (value ? [value.name] : [])));
 }
 
@@ -189,24 +195,6 @@ function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string
   return new Map(
     layout.slices.map((slice, i) => [slice.name, graph.op("Reshape", [parts[i]!, graph.ints(slice.shape)])]),
   );
-}
-
-/** How many rows give their largest score to the class; one output says the second class when it is high. */
-function countCorrect(graph: GraphBuilder, output: LayerValue, labels: Value, loss: Loss): Value {
-  const scores = output.logits?.value ?? output.value;
-  const best =
-    classesOf(output) === 1
-      ? isSecondClass(graph, output, loss)
-      : graph.op("ArgMax", [scores], { axis: -1, keepdims: 0 });
-  const hits = graph.op("Cast", [graph.op("Equal", [best, labels])], { to: ONNX_TYPE.FP32 });
-  return graph.op("ReduceSum", [hits], { keepdims: 0 });
-}
-
-/** [batch], INT64: 1 where the single output is beyond the middle of its range. */
-function isSecondClass(graph: GraphBuilder, output: LayerValue, { scores }: Loss): Value {
-  const middle = graph.scalar(scores === "logits" ? 0 : 0.5);
-  const high = graph.op("Greater", [inKerasOrder(graph, output), middle]);
-  return graph.op("Squeeze", [graph.op("Cast", [high], { to: ONNX_TYPE.INT64 }), graph.ints([1])]);
 }
 
 function serialise(graph: GraphBuilder): Uint8Array {

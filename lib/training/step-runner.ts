@@ -4,25 +4,34 @@
  */
 
 import * as ort from "onnxruntime-node";
+import { bindExamples, type ColumnChoice } from "../data/bind-examples.ts";
 import type { Examples } from "../data/examples.ts";
-import { InvalidInputError } from "../errors.ts";
-import type { Loss } from "../nn/losses/loss.ts";
 import type { Network } from "../nn/network.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { RandomStream } from "../random/stream.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
+import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
+import { MEASURES_PER_OUTPUT, type Objective } from "./objective.ts";
 import type { RunSnapshot } from "./run-snapshot.ts";
 import { StateBuffers, type TrainedState } from "./state-buffers.ts";
-import { compileEvaluationStep, compileTrainingStep, planWeights, type WeightPlan } from "./step-graph.ts";
+import {
+  compileEvaluationStep,
+  compileTrainingStep,
+  endsOf,
+  planWeights,
+  type WeightPlan,
+} from "./step-graph.ts";
 
 export type StepOptions = {
   network: Network;
-  loss: Loss;
+  objective: Objective;
   optimizer: Optimizer;
   seed: number;
   /** Threads one step may use. */
   threads: number;
+  /** Which columns feed and which are compared with. @default by name */
+  columns?: ColumnChoice;
 };
 
 type StepSession = { session: ort.InferenceSession; feed: BatchFeed };
@@ -31,6 +40,7 @@ const EVALUATION_BATCH = 256;
 
 export class StepRunner {
   readonly plan: WeightPlan;
+  readonly outputs: readonly MeasuredOutput[];
   private readonly options: StepOptions;
   private readonly examples: Examples;
   private readonly buffers: StateBuffers;
@@ -38,15 +48,21 @@ export class StepRunner {
   private dropout: RandomStream;
   private readonly scalars: ort.Tensor;
   private readonly lossOut = new ort.Tensor("float32", new Float32Array(1), []);
-  private readonly correctOut = new ort.Tensor("float32", new Float32Array(1), []);
+  private readonly measuresOut: ort.Tensor;
   private done = 0;
 
   /** @throws {InvalidInputError} when the data does not fit the network */
   constructor(options: StepOptions, examples: Examples) {
-    assertFits(options.network, examples);
+    const { network } = options;
     this.options = options;
-    this.examples = examples;
-    this.plan = planWeights(options.network);
+    this.plan = planWeights(network);
+    this.examples = bindExamples(endsOf(network, this.plan), examples, options.columns);
+    this.outputs = network.outputs.map(({ name }, i) => ({
+      name,
+      isClasses: this.examples.targets[i]!.labelNames !== undefined,
+    }));
+    const measures = new Float32Array(network.outputs.length * MEASURES_PER_OUTPUT);
+    this.measuresOut = new ort.Tensor("float32", measures, [measures.length]);
     this.buffers = new StateBuffers(this.plan, options.optimizer, options.seed);
     this.dropout = RandomStream.named(options.seed, "dropout");
     this.scalars = new ort.Tensor("float32", new Float32Array(options.optimizer.scalarCount), [
@@ -87,48 +103,44 @@ export class StepRunner {
   }
 
   /**
-   * Mean loss and accuracy over the given rows, with the network in evaluation mode. `atRest` is called before every
-   * batch; what it throws ends the evaluation.
+   * Means over the given rows, with the network in evaluation mode. `atRest` is called before every batch; what it
+   * throws ends the evaluation.
    */
-  async evaluate(
-    rows: Uint32Array,
-    atRest?: () => Promise<void> | undefined,
-  ): Promise<{ loss: number; accuracy: number }> {
-    let loss = 0;
-    let correct = 0;
+  async evaluate(rows: Uint32Array, atRest?: () => Promise<void> | undefined): Promise<Means> {
+    const sums = noSums();
     for (let from = 0; from < rows.length; from += EVALUATION_BATCH) {
       await atRest?.();
       const batch = rows.subarray(from, Math.min(from + EVALUATION_BATCH, rows.length));
       const { session, feed } = await this.session("evaluation", batch.length);
-      feed.fill(this.examples, batch);
-      await nativeCall(() =>
-        session.run(
-          { ...feed.feeds, ...this.buffers.weightFeeds() },
-          { loss: this.lossOut, correct: this.correctOut },
-        ),
-      );
-      loss += (this.lossOut.data[0] as number) * batch.length;
-      correct += this.correctOut.data[0] as number;
+      feed.fill(batch);
+      await nativeCall(() => session.run({ ...feed.feeds, ...this.buffers.weightFeeds() }, this.results()));
+      addStep(sums, this.result(), batch.length);
     }
-    return { loss: loss / rows.length, accuracy: correct / rows.length };
+    return meansOf(sums, this.outputs);
   }
 
-  /** One step on the given rows. Gives the batch's mean loss and how many rows it got right. */
-  async trainBatch(rows: Uint32Array): Promise<{ loss: number; correct: number }> {
+  /** One step on the given rows. */
+  async trainBatch(rows: Uint32Array): Promise<StepResult> {
     const { session, feed } = await this.session("training", rows.length);
-    feed.fill(this.examples, rows);
+    feed.fill(rows);
     feed.drawMasks(this.dropout);
     this.done++;
     (this.scalars.data as Float32Array).set(this.options.optimizer.scalars(this.step));
     const { feeds, fetches } = this.buffers.stepTensors();
     await nativeCall(() =>
-      session.run(
-        { ...feed.feeds, ...feeds, scalars: this.scalars },
-        { ...fetches, loss: this.lossOut, correct: this.correctOut },
-      ),
+      session.run({ ...feed.feeds, ...feeds, scalars: this.scalars }, { ...fetches, ...this.results() }),
     );
     this.buffers.swap();
-    return { loss: this.lossOut.data[0] as number, correct: this.correctOut.data[0] as number };
+    return this.result();
+  }
+
+  /** Where a graph of either kind writes what it reports. */
+  private results(): Record<string, ort.Tensor> {
+    return { loss: this.lossOut, measures: this.measuresOut };
+  }
+
+  private result(): StepResult {
+    return { loss: this.lossOut.data[0] as number, measures: this.measuresOut.data as Float32Array };
   }
 
   /** Frees the runtime's sessions. */
@@ -150,8 +162,8 @@ export class StepRunner {
   }
 
   private async compile(kind: "training" | "evaluation", batchSize: number): Promise<StepSession> {
-    const { network, loss, optimizer, threads } = this.options;
-    const options = { network, loss, batchSize, featureType: this.examples.featureType };
+    const { network, objective, optimizer, threads } = this.options;
+    const options = { network, objective, batchSize, data: this.examples };
     const compiled =
       kind === "training"
         ? compileTrainingStep(this.plan, options, optimizer)
@@ -168,29 +180,6 @@ export class StepRunner {
         },
       }),
     );
-    return {
-      session,
-      feed: new BatchFeed(network, this.examples.featureType, batchSize, compiled.randomInputs),
-    };
+    return { session, feed: new BatchFeed(network, this.examples, batchSize, compiled.randomInputs) };
   }
-}
-
-function assertFits(network: Network, examples: Examples): void {
-  if (network.inputs[0]!.shape.join() !== examples.featureShape.join())
-    throw new InvalidInputError({
-      field: "data",
-      received: `examples of shape [${examples.featureShape.join(",")}]`,
-      expected: `[${network.inputs[0]!.shape.join(",")}], the network's input`,
-    });
-  const outputs = planWeights(network).outputShape.at(-1)!;
-  // One output tells two classes apart.
-  const classes = Math.max(outputs, 2);
-  let most = 0;
-  for (const label of examples.labels) if (label > most) most = label;
-  if (most >= classes)
-    throw new InvalidInputError({
-      field: "data.labels",
-      received: `label ${most}`,
-      expected: `0 to ${classes - 1}: the network has ${outputs} outputs`,
-    });
 }

@@ -8,6 +8,7 @@ import { type Examples, splitRows } from "../data/examples.ts";
 import { CancelledError, TrainingDivergedError } from "../errors.ts";
 import type { EpochRecord, TrainingProgress } from "../protocol/jobs.ts";
 import { RandomStream } from "../random/stream.ts";
+import { addStep, type Means, meansOf, type StepResult } from "./measures.ts";
 import { epochBegin, type RunCursor, type RunSnapshot } from "./run-snapshot.ts";
 import type { TrainedState } from "./state-buffers.ts";
 import type { WeightPlan } from "./step-graph.ts";
@@ -102,7 +103,11 @@ export class TrainingRun {
   snapshot(): RunSnapshot {
     this.countTime();
     const { sums, ...cursor } = this.cursor;
-    return { ...this.steps.snapshot(), cursor: { ...cursor, sums: { ...sums } }, history: [...this.history] };
+    return {
+      ...this.steps.snapshot(),
+      cursor: { ...cursor, sums: structuredClone(sums) },
+      history: [...this.history],
+    };
   }
 
   /**
@@ -111,7 +116,7 @@ export class TrainingRun {
    */
   restore(snapshot: RunSnapshot): void {
     this.steps.restore(snapshot);
-    this.cursor = { ...snapshot.cursor, sums: { ...snapshot.cursor.sums } };
+    this.cursor = { ...snapshot.cursor, sums: structuredClone(snapshot.cursor.sums) };
     this.history = [...snapshot.history];
   }
 
@@ -120,13 +125,13 @@ export class TrainingRun {
     return this.steps.state();
   }
 
-  /** Mean loss and accuracy over the given rows, with the network in evaluation mode. */
-  evaluate(rows: Uint32Array): Promise<{ loss: number; accuracy: number }> {
+  /** Means over the given rows, with the network in evaluation mode. */
+  evaluate(rows: Uint32Array): Promise<Means> {
     return this.steps.evaluate(rows);
   }
 
-  /** One step on the given rows. Gives the batch's mean loss and how many rows it got right. */
-  trainBatch(rows: Uint32Array): Promise<{ loss: number; correct: number }> {
+  /** One step on the given rows. */
+  trainBatch(rows: Uint32Array): Promise<StepResult> {
     return this.steps.trainBatch(rows);
   }
 
@@ -148,9 +153,7 @@ export class TrainingRun {
       const result = await this.trainBatch(batch);
       cursor.step++;
       if (!Number.isFinite(result.loss)) throw new TrainingDivergedError(epoch, cursor.step, result.loss);
-      sums.loss += result.loss * batch.length;
-      sums.correct += result.correct;
-      sums.seen += batch.length;
+      addStep(sums, result, batch.length);
       this.report(listener);
     }
     // Each loss is of the weights before its step; the last step's own are looked at here.
@@ -163,10 +166,9 @@ export class TrainingRun {
     this.cursor = epochBegin(epoch + 1, shuffle.state, cursor.trainSeconds);
     return {
       epoch,
-      loss: sums.loss / sums.seen,
-      accuracy: sums.correct / sums.seen,
+      ...meansOf(sums, this.steps.outputs),
       seconds: cursor.epochSeconds,
-      ...(validation && { validationLoss: validation.loss, validationAccuracy: validation.accuracy }),
+      ...(validation && validationRecord(validation)),
     };
   }
 
@@ -193,8 +195,7 @@ export class TrainingRun {
       epochs,
       step,
       stepsPerEpoch: this.stepsPerEpoch,
-      loss: sums.loss / sums.seen,
-      accuracy: sums.correct / sums.seen,
+      ...meansOf(sums, this.steps.outputs),
       examplesPerSecond: sums.seen / epochSeconds,
       secondsLeft: (trainSeconds / done) * (total - done),
     });
@@ -207,4 +208,12 @@ export class TrainingRun {
     this.cursor.epochSeconds += seconds;
     this.cursor.trainSeconds += seconds;
   }
+}
+
+function validationRecord({ loss, accuracy, outputs }: Means): Partial<EpochRecord> {
+  return {
+    validationLoss: loss,
+    ...(accuracy !== undefined && { validationAccuracy: accuracy }),
+    ...(outputs && { validationOutputs: outputs }),
+  };
 }

@@ -245,11 +245,6 @@ describe("a training request", () => {
     ["without layers", { class_name: "Sequential", config: { name: "n", layers: [] } }, "layers"],
     ["that has no weights to train", network(["Flatten", {}]), "no weights to train"],
     [
-      "whose output is no vector of classes",
-      network(["Conv2D", { filters: 2, kernel_size: 3 }]),
-      "[batch,2,2,2]",
-    ],
-    [
       "whose layers do not fit",
       network(["Flatten", {}], ["Conv2D", { filters: 2, kernel_size: 3 }]),
       "conv2d",

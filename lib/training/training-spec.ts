@@ -4,14 +4,11 @@
  */
 
 import { InvalidInputError, InvalidModelError } from "../errors.ts";
-import { kerasObject } from "../nn/config-reader.ts";
-import type { Loss } from "../nn/losses/loss.ts";
-import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
-import { GraphBuilder } from "../onnx/builder.ts";
 import { optimizerOf } from "../optim/table.ts";
 import type { TrainingSpec } from "../protocol/jobs.ts";
-import { planWeights, type WeightPlan } from "./step-graph.ts";
+import { objectiveOf, readLosses } from "./read-objective.ts";
+import { planWeights } from "./step-graph.ts";
 
 /** As the registry takes them. */
 const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -28,6 +25,8 @@ const KNOWN = [
   "architecture",
   "data",
   "loss",
+  "lossWeights",
+  "classWeights",
   "optimizer",
   "epochs",
   "batchSize",
@@ -35,7 +34,7 @@ const KNOWN = [
   "checkpointSeconds",
   "promote",
 ];
-const KNOWN_DATA = ["dataset", "trainLimit", "testLimit", "validationSplit"];
+const KNOWN_DATA = ["dataset", "trainLimit", "testLimit", "validationSplit", "inputs", "targets"];
 
 /** @throws {InvalidInputError} {InvalidModelError} {UnknownLayerError} {UnknownComponentError} */
 export function parseTrainingSpec(value: unknown): TrainingSpec {
@@ -54,11 +53,19 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     return refuse("data.validationSplit", share, "a number from 0 to below 1");
   const promote = given.promote ?? DEFAULTS.promote;
   if (typeof promote !== "boolean") return refuse("promote", promote, "true or false");
-  const loss = readLoss(given.loss ?? DEFAULTS.loss);
+  const loss = readLosses(given.loss ?? DEFAULTS.loss);
+  const weighed = {
+    ...optional("lossWeights", given.lossWeights, readNumbers),
+    ...optional("classWeights", given.classWeights, readNumbers),
+  };
 
   const architecture =
     typeof given.architecture === "string" ? parseJson(given.architecture) : given.architecture;
-  assertTrainable(planWeights(parseNetwork(architecture)), lossOf(loss));
+  const network = parseNetwork(architecture);
+  const plan = planWeights(network);
+  if (plan.trainedLayout.size === 0)
+    throw new InvalidModelError("architecture", "the network has no weights to train");
+  objectiveOf({ loss, ...weighed }, network, plan);
   const optimizer = given.optimizer ?? DEFAULTS.optimizer;
   optimizerOf(optimizer);
 
@@ -70,8 +77,11 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
       validationSplit: share,
       ...limit(data, "trainLimit"),
       ...limit(data, "testLimit"),
+      ...optional("inputs", data.inputs, readNames),
+      ...optional("targets", data.targets, readNames),
     },
     loss,
+    ...weighed,
     optimizer: optimizer as TrainingSpec["optimizer"],
     epochs: integer(given.epochs ?? DEFAULTS.epochs, "epochs", 1, 100_000),
     batchSize: integer(given.batchSize ?? DEFAULTS.batchSize, "batchSize", 1, 65_536),
@@ -83,26 +93,28 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
   };
 }
 
-/** What compiling the training step would refuse, without the time that takes. */
-function assertTrainable({ trainedLayout, outputShape }: WeightPlan, loss: Loss): void {
-  if (trainedLayout.size === 0)
-    throw new InvalidModelError("architecture", "the network has no weights to train");
-  if (outputShape.length !== 2)
-    throw new InvalidModelError(
-      "network output",
-      `received [batch,${outputShape.slice(1).join(",")}], expected [batch, classes] for class labels`,
-    );
-  const graph = new GraphBuilder("loss");
-  const output = graph.input("output", "FP32", outputShape);
-  loss.append(graph, { value: output }, graph.input("labels", "INT64", [1]));
+/** `{name: value}`, read, or nothing where it is not given. */
+function optional<N extends string, T>(
+  name: N,
+  value: unknown,
+  read: (value: unknown, field: string) => T,
+): Partial<Record<N, T>> {
+  return value === undefined ? {} : ({ [name]: read(value, name) } as Record<N, T>);
 }
 
-/** A name, or a Keras object with nothing but its class name and options. */
-function readLoss(value: unknown): TrainingSpec["loss"] {
-  if (typeof value === "string") return value;
-  if (typeof value !== "object")
-    return refuse("loss", value, 'the name of a loss or {"class_name", "config"}');
-  return kerasObject(value, "loss");
+/** Column names by input or output name. */
+function readNames(value: unknown, field: string): Record<string, string> {
+  const given = record(value, `data.${field}`);
+  for (const [name, column] of Object.entries(given))
+    if (typeof column !== "string" || column === "")
+      refuse(`data.${field}.${name}`, column, "the name of a column of the data set");
+  return given as Record<string, string>;
+}
+
+/** Numbers by name, or a list; what they may be named and be is up to the objective. */
+function readNumbers(value: unknown, field: string): Record<string, number> {
+  if (Array.isArray(value) && field === "lossWeights") return value as unknown as Record<string, number>;
+  return record(value, field) as Record<string, number>;
 }
 
 function parseJson(text: string): unknown {

@@ -1,9 +1,8 @@
 /** The trainer's thread: a specification in, a stored checkpoint out; progress and epochs as notes on the way. */
 
+import { bindExamples } from "../data/bind-examples.ts";
 import { loadDataset } from "../data/datasets.ts";
 import { firstExamples } from "../data/examples.ts";
-import { InvalidInputError } from "../errors.ts";
-import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
 import type { EpochRecord, JobCheckpoint, TrainingProgress, TrainingSpec } from "../protocol/jobs.ts";
@@ -14,7 +13,8 @@ import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, SuspendedRun } from "./checkpointer.ts";
-import { planWeights } from "./step-graph.ts";
+import { objectiveOf } from "./read-objective.ts";
+import { endsOf, planWeights } from "./step-graph.ts";
 import { TrainingRun } from "./training-run.ts";
 
 export type TrainingTask = {
@@ -53,27 +53,29 @@ serveTask(
     const { spec } = task;
     // A bad specification is refused before any data is read.
     const network = parseNetwork(spec.architecture);
-    const loss = lossOf(spec.loss);
+    const plan = planWeights(network);
+    const objective = objectiveOf(spec, network, plan);
     const optimizer = optimizerOf(spec.optimizer);
     const validationSplit = spec.data.validationSplit ?? 0;
     const store = await openStore(task.store);
     try {
       const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory);
-      const classes = dataset.labelNames.length;
-      const outputs = planWeights(network).outputShape.at(-1)!;
-      // One output tells two classes apart.
-      const told = Math.max(outputs, 2);
-      // The test set's labels count too: found out only after training, they would have wasted it.
-      if (classes > told)
-        throw new InvalidInputError({
-          field: "architecture",
-          received: `a network of ${outputs} output${outputs === 1 ? "" : "s"}`,
-          expected: `${classes} or more outputs: data set '${dataset.name}' has ${classes} classes`,
-        });
+      // The test set must fit too: found out only after training, it would have wasted it.
+      bindExamples(endsOf(network, plan), firstExamples(dataset.test, spec.data.testLimit), spec.data);
       const examples = firstExamples(dataset.train, spec.data.trainLimit);
       const { epochs, batchSize, seed } = spec;
       const run = new TrainingRun(
-        { network, loss, optimizer, epochs, batchSize, seed, validationSplit, threads: task.threads },
+        {
+          network,
+          objective,
+          optimizer,
+          epochs,
+          batchSize,
+          seed,
+          validationSplit,
+          threads: task.threads,
+          columns: spec.data,
+        },
         examples,
       );
       const checkpoints = new JobCheckpoints(store);
@@ -96,7 +98,8 @@ serveTask(
       });
       const { trainSeconds } = run;
       const counts = { trainExamples: run.trainExamples, validationExamples: run.validationExamples };
-      const { name, digest, labelNames } = dataset;
+      const { name, digest } = dataset;
+      const labelNames = dataset.train.targets[0]?.labelNames ?? [];
       const facts = { spec, dataset: { name, digest, labelNames, ...counts }, history, trainSeconds };
       const checkpoint = await store.artifacts.put(writeCheckpoint(facts, run.plan, run.state()));
       await run.close();

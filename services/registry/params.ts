@@ -27,25 +27,45 @@ const TENSORS = {
   },
 };
 
-const EVALUATION = {
-  type: "object",
-  strict: true,
-  optional: true,
-  props: {
-    examples: COUNT,
-    loss: NUMBER,
-    accuracy: "number|min:0|max:1",
-    macro: { type: "object", strict: true, props: { precision: NUMBER, recall: NUMBER, f1: NUMBER } },
-    perClass: {
-      type: "array",
-      items: {
-        type: "object",
-        strict: true,
-        props: { label: "string", precision: NUMBER, recall: NUMBER, f1: NUMBER, support: COUNT },
-      },
+const CLASSIFICATION = {
+  kind: { type: "equal", value: "classification", strict: true },
+  examples: COUNT,
+  loss: NUMBER,
+  accuracy: "number|min:0|max:1",
+  macro: { type: "object", strict: true, props: { precision: NUMBER, recall: NUMBER, f1: NUMBER } },
+  perClass: {
+    type: "array",
+    items: {
+      type: "object",
+      strict: true,
+      props: { label: "string", precision: NUMBER, recall: NUMBER, f1: NUMBER, support: COUNT },
     },
-    confusionMatrix: { type: "array", items: { type: "array", items: COUNT } },
   },
+  confusionMatrix: { type: "array", items: { type: "array", items: COUNT } },
+};
+
+const REGRESSION = {
+  kind: { type: "equal", value: "regression", strict: true },
+  examples: COUNT,
+  loss: "number|min:0",
+  mae: "number|min:0",
+  rmse: "number|min:0",
+  r2: { type: "number", max: 1, nullable: true },
+};
+
+/** Scores of either kind; `more` are fields they may have besides. */
+const scores = (more: Record<string, unknown>) => ({
+  type: "multi",
+  rules: [CLASSIFICATION, REGRESSION].map((props) => ({
+    type: "object",
+    strict: true,
+    props: { ...props, ...more },
+  })),
+});
+
+const EVALUATION = {
+  ...scores({ outputs: { type: "record", key: "string", value: scores({}), optional: true } }),
+  optional: true,
 };
 
 const LINEAGE = {
