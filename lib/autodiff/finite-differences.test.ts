@@ -423,6 +423,21 @@ function windows(): Case[] {
       },
     });
   }
+  // Larger than what is differentiated by matrices.
+  for (const [size, kernel, strides, more] of [
+    [[300], [3], [2], {}],
+    [[259], [4], [3], { pads: [2, 1] }],
+    [[258], [5], [5], { ceil_mode: 1 }],
+    [[258], [2], [4], { pads: [1, 1], count_include_pad: 1 }],
+    [[2, 261], [2, 3], [1, 2], { pads: [0, 1, 1, 1] }],
+    [[257, 2], [3, 1], [4, 1], {}],
+  ] as [number[], number[], number[], Attributes][])
+    cases.push({
+      op: "AveragePool",
+      title: `image [${size}] kernel [${kernel}] strides [${strides}] ${JSON.stringify(more)}`,
+      inputs: [x([1, 2, ...size])],
+      attributes: { kernel_shape: kernel, strides, ...more },
+    });
   for (const factors of [[2, 2], [1, 3], [3]])
     cases.push({
       op: "Resize",

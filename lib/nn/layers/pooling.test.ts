@@ -13,9 +13,11 @@ import { tf } from "../../../test/support/witness.ts";
 import { gradients } from "../../autodiff/backward.ts";
 import { GraphBuilder } from "../../onnx/builder.ts";
 import { RandomStream } from "../../random/stream.ts";
+import { ConfigReader } from "../config-reader.ts";
 import { compileInference } from "../inference-graph.ts";
-import { inKerasOrder } from "../layer.ts";
+import { inKerasOrder, type LayerContext, type LayerValue } from "../layer.ts";
 import { buildNetwork, parseNetwork } from "../network.ts";
+import { globalAveragePooling1d } from "./global-pooling.ts";
 
 type T = import("@tensorflow/tfjs-core").Tensor;
 type T4 = import("@tensorflow/tfjs-core").Tensor4D;
@@ -176,4 +178,83 @@ describe("pooling layers against TensorFlow.js", () => {
         }
       },
     );
+});
+
+describe("a masked GlobalAveragePooling1D", () => {
+  const [batch, steps, channels] = [3, 4, 2];
+  const counts = [
+    [1, 1, 0, 1],
+    [0, 1, 0, 0],
+    [1, 1, 1, 1],
+  ];
+  // Steps that do not count may hold anything.
+  const values = (i: number, step: number, channel: number) =>
+    counts[i]![step] ? Math.sin(i + 7 * step + 3 * channel) : Number.POSITIVE_INFINITY;
+
+  for (const [layout, config, order] of [
+    ["channels_last", {}, undefined],
+    ["channels_last", {}, [2, 0, 1]],
+    ["channels_first", {}, undefined],
+    ["channels_first", { keepdims: true }, [1, 2, 0]],
+  ] as const)
+    test(`averages the steps that count, ${layout}, axes [${order ?? "as declared"}]`, async () => {
+      const first = layout === "channels_first";
+      const sizes = first ? [batch, channels, steps] : [batch, steps, channels];
+      const places: readonly number[] = order ?? [0, 1, 2];
+      const shape = places.map((axis) => sizes[axis]!);
+      const data = new Float32Array(batch * steps * channels);
+      const memory = (at: number) => [
+        Math.floor(at / (shape[1]! * shape[2]!)),
+        Math.floor(at / shape[2]!) % shape[1]!,
+        at % shape[2]!,
+      ];
+      for (let at = 0; at < data.length; at++) {
+        const [i, a, b] = [0, 1, 2].map((axis) => memory(at)[places.indexOf(axis)]!) as [
+          number,
+          number,
+          number,
+        ];
+        data[at] = first ? values(i, b, a) : values(i, a, b);
+      }
+      const run = async (training: boolean) => {
+        const graph = new GraphBuilder("case");
+        const n = training ? batch : "batch";
+        const fed = shape.map((size, place) => (places[place] === 0 ? n : size));
+        const x = graph.input("x", "FP32", fed);
+        const mask = graph.input("mask", "BOOL", [n, steps]);
+        const apply = globalAveragePooling1d(
+          new ConfigReader("pool", { data_format: layout, ...config }),
+          () => {
+            throw new Error("it has no inner layer");
+          },
+        );
+        const call = { tensors: new Map(), options: new Map() };
+        const given = apply({ graph } as LayerContext, [{ value: x, mask, ...(order && { order }) }], call);
+        const y = inKerasOrder(graph, given as LayerValue);
+        graph.output(y, "y");
+        if (training) {
+          const sum = graph.op("ReduceSum", [y], { keepdims: 0 });
+          graph.output(gradients(graph, sum, [x])[0]!, "dx");
+        }
+        return runOnce(graph, {
+          x: { shape, data },
+          mask: { shape: [batch, steps], datatype: "BOOL", data: Uint8Array.from(counts.flat()) },
+        });
+      };
+      const [{ y }, { y: again, dx }] = [await run(false), await run(true)];
+      expect(again!.data).toEqual(y!.data);
+      const share = data.map((_, at) => {
+        const row = counts[memory(at)[places.indexOf(0)]!]!;
+        return Number.isFinite(data[at]!) ? 1 / row.reduce((a, b) => a + b, 0) : 0;
+      });
+      expect(worstError(dx!.data as Float32Array, share)).toBeLessThan(TOLERANCE);
+      const expected = counts.flatMap((row, i) =>
+        [0, 1].map((channel) => {
+          const kept = row.flatMap((count, step) => (count ? [values(i, step, channel)] : []));
+          return kept.reduce((a, b) => a + b, 0) / kept.length;
+        }),
+      );
+      expect(y!.shape).toEqual("keepdims" in config ? [batch, channels, 1] : [batch, channels]);
+      expect(worstError(y!.data as Float32Array, expected)).toBeLessThan(TOLERANCE);
+    });
 });

@@ -39,8 +39,8 @@ const LOWEST = -3.4028234663852886e38;
 
 /**
  * The value, kept from being joined by ONNX Runtime to a padding that made it: the zeros that a layer padded with
- * count in a maximum and an average, the cells that the pooling pads with do not. Looks past the activations that
- * would be moved behind the pooling.
+ * count in a maximum and an average, the cells that the pooling pads with do not. Looks past activations, which
+ * are moved behind a pooling, and past what moves no element of an image.
  */
 function unjoined(graph: GraphBuilder, value: Value): Value {
   let { name } = value;
@@ -48,7 +48,7 @@ function unjoined(graph: GraphBuilder, value: Value): Value {
     const { op, inputs, outputs } = graph.nodes[i]!;
     if (!outputs.includes(name)) continue;
     if (op === "Pad") return graph.op("Max", [value, graph.scalar(LOWEST)]);
-    if (!RISING.has(op)) break;
+    if (!RISING.has(op) && op !== "Transpose" && op !== "Reshape") break;
     name = inputs[0]!;
   }
   return value;

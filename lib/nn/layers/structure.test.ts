@@ -193,6 +193,30 @@ describe("structure layers in other dialects", () => {
   });
 });
 
+test("a time-distributed softmax keeps its scores for the loss", async () => {
+  const graph = new GraphBuilder("case");
+  const inner = { className: "Dense", config: { units: 3, activation: "softmax" } };
+  const network = parseNetwork(sequential([4, 2], layer("TimeDistributed", { layer: inner })));
+  const feeds: Record<string, { shape: number[]; data: Float32Array }> = {
+    x: { shape: [5, 4, 2], data: normals("x", [5, 4, 2]) },
+  };
+  const built = buildNetwork(network, graph, [graph.input("x", "FP32", [5, 4, 2])], {
+    training: true,
+    weightValue(spec) {
+      feeds[spec.name] = { shape: spec.shape, data: normals(spec.name, spec.shape) };
+      return graph.input(spec.name, "FP32", spec.shape);
+    },
+  });
+  const [output] = built.outputs;
+  expect(output!.logits!.activation).toBe("softmax");
+  const scores = inKerasOrder(graph, { ...output!, value: output!.logits!.value });
+  graph.output(graph.op("Softmax", [scores], { axis: -1 }), "again");
+  graph.output(inKerasOrder(graph, output!), "y");
+  const { y, again } = await runOnce(graph, feeds);
+  expect(y!.shape).toEqual([5, 4, 3]);
+  expect(worstError(again!.data as Float32Array, y!.data as Float32Array)).toBeLessThan(TOLERANCE);
+});
+
 describe("structure layers refuse", () => {
   const dense = layer("Dense", { units: 2 });
   const cases: [string, number[], Declared, string][] = [
@@ -269,6 +293,12 @@ describe("structure layers refuse", () => {
       [4, 4, 1],
       layer("UpSampling2D", { interpolation: "bicubic" }),
       "expected one of nearest, bilinear",
+    ],
+    [
+      "to interpolate without bound",
+      [100_000, 1, 1],
+      layer("UpSampling2D", { interpolation: "bilinear" }),
+      "100000 pixels are too many to interpolate to 200000",
     ],
     [
       "interpolation along steps",

@@ -1,9 +1,10 @@
 /**
  * UpSampling1D and UpSampling2D: each step or pixel repeated, or, in two dimensions, values between pixels by
  * `interpolation: "bilinear"`. Bilinear interpolation is one product with a matrix along each axis, so its gradient is
- * too. Refused by name: bicubic and Lanczos interpolation.
+ * too. Refused by name: bicubic and Lanczos interpolation, and bilinear of images beyond measure.
  */
 
+import { InvalidModelError } from "../../errors.ts";
 import type { GraphBuilder, Value } from "../../onnx/builder.ts";
 import type { LayerDefinition } from "../layer.ts";
 import {
@@ -52,12 +53,17 @@ function interpolate(graph: GraphBuilder, x: Value, factors: readonly number[]):
   return factors[1] === 1 ? rows : graph.op("MatMul", [rows, weights(graph, width, factors[1]!, true)]);
 }
 
+/** Of one axis: 2048 pixels to 8192, or 4096 to themselves. */
+const MAX_WEIGHTS = 2 ** 24;
+
 /**
  * [size·factor, size], or its transpose: what each new pixel takes of the old ones. Pixels are areas, the centre of
  * the i-th new one lies at (i + 1/2)/factor - 1/2; beyond the outer centres the outer pixels count alone.
  */
 function weights(graph: GraphBuilder, size: number, factor: number, transposed: boolean): Value {
   const wide = size * factor;
+  if (wide * size > MAX_WEIGHTS)
+    throw new InvalidModelError("input", `${size} pixels are too many to interpolate to ${wide}`);
   const data = new Float32Array(wide * size);
   const put = (i: number, from: number, weight: number) => {
     const pixel = Math.min(Math.max(from, 0), size - 1);
