@@ -27,6 +27,7 @@ describe("configuration", () => {
       MOIETY_HTTP_PORT: "0",
       MOIETY_DATA_DIR: "some/where",
       MOIETY_DATASETS_DIR: "/sets",
+      MOIETY_DATASETS_MEMORY_BYTES: "4096",
       MOIETY_CACHE_MAX_BYTES: "0",
       MOIETY_REDIS_URL: "rediss://cache:6380/2",
       MOIETY_LOG_LEVEL: "debug",
@@ -35,6 +36,7 @@ describe("configuration", () => {
     expect(config.store).toEqual({ kind: "files", directory: resolve("some/where") });
     expect(isAbsolute(resolve("some/where"))).toBe(true);
     expect(config.datasetsDirectory).toBe(resolve("/sets"));
+    expect(config.datasetsMemoryBytes).toBe(4096);
     expect(config.cache.maxBytes).toBe(0);
     expect(config.redisUrl).toBe("rediss://cache:6380/2");
     expect(config.logLevel).toBe("debug");

@@ -88,7 +88,12 @@ export const VARIABLES = {
   MOIETY_DATASETS_DIR: {
     default: "",
     parse: path,
-    description: "Folder of further data sets, each a folder of IDX files",
+    description: "Folder of further data sets, each a folder of IDX files or of columns",
+  },
+  MOIETY_DATASETS_MEMORY_BYTES: {
+    default: 2 ** 30,
+    parse: integer(0, 2 ** 40),
+    description: "How much of a data set is kept in memory, in bytes; the rest is read as it is used",
   },
   MOIETY_HTTP_HOST: {
     default: "127.0.0.1",
@@ -179,6 +184,7 @@ export type Config = Readonly<{
   store: StoreLocation;
   /** Undefined when only the built-in data sets are known. */
   datasetsDirectory: string | undefined;
+  datasetsMemoryBytes: number;
   http: Readonly<{ host: string; port: number; maxBodyBytes: number }>;
   metricsPort: number;
   logLevel: string;
@@ -226,6 +232,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
         : { kind: "files", directory: values.MOIETY_DATA_DIR },
     ),
     datasetsDirectory: values.MOIETY_DATASETS_DIR || undefined,
+    datasetsMemoryBytes: values.MOIETY_DATASETS_MEMORY_BYTES,
     http: Object.freeze({
       host: values.MOIETY_HTTP_HOST,
       port: values.MOIETY_HTTP_PORT,

@@ -25,10 +25,10 @@ export default {
     convert: {
       params: { $$strict: true, checkpoint: ARTIFACT_PARAMS, dataset: DATASET_PARAMS },
       handler(this: Converter, ctx: Context<ActionParams<"converter.convert">>) {
-        const { store, datasetsDirectory } = configOf(this.broker);
+        const { store, datasetsDirectory, datasetsMemoryBytes } = configOf(this.broker);
         return this.tasks.run<ConvertTask, ActionResult<"converter.convert">>(
           TASK,
-          { store, datasetsDirectory, ...ctx.params },
+          { store, datasetsDirectory, datasetsMemoryBytes, ...ctx.params },
           TIMEOUT_MS,
         );
       },

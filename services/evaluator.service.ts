@@ -36,10 +36,10 @@ export default {
         },
       },
       handler(this: Evaluator, ctx: Context<ActionParams<"evaluator.evaluate">>) {
-        const { store, datasetsDirectory } = configOf(this.broker);
+        const { store, datasetsDirectory, datasetsMemoryBytes } = configOf(this.broker);
         return this.tasks.run<EvaluateTask, Evaluation>(
           TASK,
-          { store, datasetsDirectory, ...ctx.params },
+          { store, datasetsDirectory, datasetsMemoryBytes, ...ctx.params },
           TIMEOUT_MS,
         );
       },

@@ -68,7 +68,7 @@ export default {
   },
 
   started(this: TrainerService) {
-    const { trainer, store, datasetsDirectory } = configOf(this.broker);
+    const { trainer, store, datasetsDirectory, datasetsMemoryBytes } = configOf(this.broker);
     const { nodeID, instanceID } = this.broker;
     const emit = broadcastOf(this.broker);
     this.trainer = new Trainer({
@@ -84,6 +84,7 @@ export default {
       owner: `${nodeID}#${instanceID.slice(0, 8)}`,
       store,
       datasetsDirectory,
+      datasetsMemoryBytes,
       threads: trainer.threads,
       concurrency: trainer.concurrency,
       leaseMs: LEASE_MS,

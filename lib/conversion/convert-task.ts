@@ -1,6 +1,6 @@
 /** The converter's thread: checkpoint in, served model out, both by reference. */
 
-import { loadDataset } from "../data/datasets.ts";
+import { loadTestExamples } from "../data/datasets.ts";
 import { firstExamples } from "../data/examples.ts";
 import type { ActionResult, DatasetSelection } from "../protocol/actions.ts";
 import { serveTask } from "../runtime/task.ts";
@@ -14,20 +14,21 @@ export type ConvertTask = {
   checkpoint: ArtifactRef;
   dataset: DatasetSelection;
   datasetsDirectory: string | undefined;
+  datasetsMemoryBytes: number;
 };
 
 serveTask(async (task: ConvertTask): Promise<ActionResult<"converter.convert">> => {
   const store = await openStore(task.store);
   try {
     const checkpoint = readCheckpoint(await store.artifacts.get(task.checkpoint.digest));
-    const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
-    const examples = firstExamples(dataset.test, task.dataset.testLimit);
+    const { dataset, testLimit } = task.dataset;
+    const tests = await loadTestExamples(dataset, task.datasetsDirectory, task.datasetsMemoryBytes);
     try {
-      const converted = await convertCheckpoint(checkpoint, examples, task.dataset);
+      const converted = await convertCheckpoint(checkpoint, firstExamples(tests, testLimit), task.dataset);
       const { bytes, ...rest } = converted;
       return { onnx: await store.artifacts.put(bytes), ...rest };
     } finally {
-      await dataset.close();
+      await tests.close();
     }
   } finally {
     await store.close();

@@ -72,7 +72,8 @@ export async function findDatasetFiles(name: string, folder: string): Promise<st
   const { declaration } = await readDeclaration(name, folder);
   const files = declaredFiles(declaration).map((file) => join(folder, file));
   for (const file of files)
-    if (!(await exists(file))) throw new DatasetNotFoundError(name, `no file ${file}, named in ${DECLARATION}`);
+    if (!(await exists(file)))
+      throw new DatasetNotFoundError(name, `no file ${file}, named in ${DECLARATION}`);
   return files;
 }
 

@@ -1,6 +1,6 @@
 /** The evaluator's thread: a served model and a data set in, its scores out. */
 
-import { loadDataset } from "../data/datasets.ts";
+import { loadTestExamples } from "../data/datasets.ts";
 import { firstExamples } from "../data/examples.ts";
 import type { DatasetSelection } from "../protocol/actions.ts";
 import type { Evaluation, OutputScores } from "../protocol/models.ts";
@@ -15,21 +15,23 @@ export type EvaluateTask = {
   dataset: DatasetSelection;
   scores?: Record<string, OutputScores>;
   datasetsDirectory: string | undefined;
+  datasetsMemoryBytes: number;
 };
 
 serveTask(async (task: EvaluateTask, context): Promise<Evaluation> => {
   const store = await openStore(task.store);
   try {
     const model = await store.artifacts.get(task.onnx.digest);
-    const dataset = await loadDataset(task.dataset.dataset, task.datasetsDirectory);
+    const { dataset, testLimit } = task.dataset;
+    const tests = await loadTestExamples(dataset, task.datasetsDirectory, task.datasetsMemoryBytes);
     try {
-      return await evaluateModel(model, firstExamples(dataset.test, task.dataset.testLimit), {
+      return await evaluateModel(model, firstExamples(tests, testLimit), {
         columns: task.dataset,
         cancelled: context.cancelled,
         ...(task.scores && { scores: task.scores }),
       });
     } finally {
-      await dataset.close();
+      await tests.close();
     }
   } finally {
     await store.close();

@@ -60,6 +60,7 @@ beforeEach(async () => {
     owner: "runner",
     store: location,
     datasetsDirectory: directory,
+    datasetsMemoryBytes: 2 ** 20,
     threads: 1,
     concurrency: 1,
     leaseMs: LEASE_MS,

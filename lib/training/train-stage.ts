@@ -22,6 +22,7 @@ export type TrainStageOptions = {
   owner: string;
   store: StoreLocation;
   datasetsDirectory: string | undefined;
+  datasetsMemoryBytes: number;
   threads: number;
   metrics: MetricSink;
   log: { info(message: string): void; warn(message: string): void };
@@ -49,6 +50,7 @@ export async function trainStage(
     spec,
     store: options.store,
     datasetsDirectory: options.datasetsDirectory,
+    datasetsMemoryBytes: options.datasetsMemoryBytes,
     threads: options.threads,
     suspendFlag: suspension.flag,
   };

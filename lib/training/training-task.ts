@@ -22,6 +22,7 @@ export type TrainingTask = {
   spec: TrainingSpec;
   store: StoreLocation;
   datasetsDirectory: string | undefined;
+  datasetsMemoryBytes: number;
   threads: number;
   /** One element; 1 once the run is to be stored and left to another attempt. */
   suspendFlag: Int32Array;
@@ -59,7 +60,7 @@ serveTask(
     const validationSplit = spec.data.validationSplit ?? 0;
     const store = await openStore(task.store);
     try {
-      const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory);
+      const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory, task.datasetsMemoryBytes);
       // The test set must fit too: found out only after training, it would have wasted it.
       bindExamples(endsOf(network, plan), firstExamples(dataset.test, spec.data.testLimit), spec.data);
       const examples = firstExamples(dataset.train, spec.data.trainLimit);
@@ -103,6 +104,7 @@ serveTask(
       const facts = { spec, dataset: { name, digest, labelNames, ...counts }, history, trainSeconds };
       const checkpoint = await store.artifacts.put(writeCheckpoint(facts, run.plan, run.state()));
       await run.close();
+      await dataset.close();
       const testExamples = firstExamples(dataset.test, spec.data.testLimit).count;
       return { checkpoint, dataset: { name, digest, ...counts, testExamples }, trainSeconds, history };
     } catch (error) {
