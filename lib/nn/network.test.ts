@@ -355,6 +355,45 @@ describe("refused declarations", () => {
       InvalidModelError,
       "negative_slope",
     ],
+    ...(
+      [
+        ["without its values", {}, "mean: received undefined, expected a number"],
+        ["with words", { mean: ["a"], variance: [1] }, "mean: received"],
+        ["with lists of unequal lengths", { mean: [[1, 2], [3]], variance: [[1, 2], [3]] }, "mean: received"],
+        ["with fewer variances", { mean: [1, 2], variance: [1] }, "numbers of the shape of mean, [2]"],
+        ["with more axes than it has", { mean: [[1]], variance: [[1]] }, "at most 1 axes"],
+        ["with a negative variance", { mean: 1, variance: -1 }, "no negative number"],
+      ] as const
+    ).map(([what, config, message]): [string, unknown, typeof InvalidModelError, string] => [
+      `a normalisation ${what}`,
+      sequential(input(4), layer("Normalization", config)),
+      InvalidModelError,
+      message,
+    ]),
+    [
+      "layer normalisation over axes counted from both ends",
+      sequential(input(3, 4), layer("LayerNormalization", { axis: [-1, 1] })),
+      InvalidModelError,
+      "axes counted from the same end",
+    ],
+    [
+      "layer normalisation over no axis",
+      sequential(input(3, 4), layer("LayerNormalization", { axis: [] })),
+      InvalidModelError,
+      "at least one axis",
+    ],
+    [
+      "the scaling by variance that Keras took back",
+      sequential(input(3, 4), layer("LayerNormalization", { rms_scaling: true })),
+      InvalidModelError,
+      "rms_scaling",
+    ],
+    [
+      "no groups",
+      sequential(input(3, 4), layer("GroupNormalization", { groups: 0 })),
+      InvalidModelError,
+      "groups: received 0, expected an integer of at least 1",
+    ],
     [
       "an unknown initialiser",
       dense({ kernel_initializer: "GlorotUnifrom" }),
@@ -422,9 +461,29 @@ describe("refused declarations", () => {
     ],
     ["normalisation along no axis", sequential(input(3), layer("BatchNormalization", { axis: 5 })), "axis 5"],
     [
-      "layer normalisation of an inner axis",
-      sequential(input(3, 4), layer("LayerNormalization", { axis: 1 })),
-      "expected the last axis",
+      "layer normalisation over the examples",
+      sequential(input(3, 4), layer("LayerNormalization", { axis: [0, 2] })),
+      "received [0,2], expected axes of [2,3,4] after the batch",
+    ],
+    [
+      "layer normalisation over an axis twice",
+      sequential(input(3, 4), layer("LayerNormalization", { axis: [2, 2] })),
+      "received [2,2]",
+    ],
+    [
+      "groups that do not divide the channels",
+      sequential(input(3, 4), layer("GroupNormalization", { groups: 3 })),
+      "received 3, expected a divisor of the 4 channels",
+    ],
+    [
+      "a root mean square of an inner axis",
+      sequential(input(3, 4), layer("RMSNormalization", { axis: 1 })),
+      "expected the last axes",
+    ],
+    [
+      "means that are not as many as the input's",
+      sequential(input(3, 4), layer("Normalization", { mean: [1, 2], variance: [1, 1] })),
+      "has 2 numbers along axis 2, expected 4",
     ],
   ];
   for (const [title, architecture, message] of unfit)

@@ -1,12 +1,19 @@
-/** LayerNormalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450) over the last axis. */
+/**
+ * LayerNormalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450) over one axis or several, and RMSNormalization
+ * (Zhang and Sennrich 2019, arXiv:1910.07467), which leaves the mean where it is.
+ */
 
-import { InvalidModelError } from "../../errors.ts";
+import type { GraphBuilder, Value } from "../../onnx/builder.ts";
 import { float, literalOf } from "../../onnx/graph.ts";
-import { inKerasOrder, type LayerDefinition } from "../layer.ts";
-import { readWeight, refusePenalties } from "./common.ts";
+import type { ConfigReader } from "../config-reader.ts";
+import { fansOf, initializerOf } from "../initializers.ts";
+import { inOrder, kerasShape, type LayerContext, type LayerDefinition } from "../layer.ts";
+import { endingWith, placesOf, readAxes, sizesAt } from "./axes.ts";
+import { type DeclaredWeight, readWeight, refusePenalties } from "./common.ts";
 
 export const layerNormalization: LayerDefinition = (config) => {
-  const axis = config.raw("axis") ?? -1;
+  const axes = readAxes(config, -1);
+  checkSigns(config, axes);
   const epsilon = config.number("epsilon", { fallback: 1e-3, min: 0 });
   const center = config.boolean("center", true);
   const scale = config.boolean("scale", true);
@@ -16,24 +23,61 @@ export const layerNormalization: LayerDefinition = (config) => {
   refusePenalties(config);
 
   return (c, [x]) => {
-    const g = c.graph;
-    const input = inKerasOrder(g, x!);
-    const last = input.shape.length - 1;
-    const axes = Array.isArray(axis) ? axis : [axis];
-    if (axes.length !== 1 || (axes[0] !== -1 && axes[0] !== last))
-      throw new InvalidModelError("axis", `received ${JSON.stringify(axis)}, expected the last axis`);
-    const size = input.shape[last];
-    if (typeof size !== "number") throw new InvalidModelError("input", "the last size must be known");
-    const fans = { fanIn: size, fanOut: size };
-    const gamma = scale
-      ? c.weight({ name: "gamma", shape: [size], ...declaredGamma, fans, trainable: true })
-      : undefined;
-    const beta = center
-      ? c.weight({ name: "beta", shape: [size], ...declaredBeta, fans, trainable: true })
-      : undefined;
-
-    const ones = () => g.constant(`ones:${size}`, literalOf(new Float32Array(size).fill(1), [size]));
-    const inputs = [input, gamma ?? ones(), beta].filter((value) => value !== undefined);
-    return { value: g.op("LayerNormalization", inputs, { axis: -1, epsilon: float(epsilon) }) };
+    const places = placesOf(axes, kerasShape(x!));
+    const sizes = sizesAt(x!, places);
+    const order = endingWith(x!, places);
+    const input = inOrder(c.graph, x!, order);
+    const gamma = scale ? weightOf(c, "gamma", sizes, declaredGamma) : ones(c.graph, sizes);
+    const beta = center ? weightOf(c, "beta", sizes, declaredBeta) : undefined;
+    const value = c.graph.op("LayerNormalization", beta ? [input, gamma, beta] : [input, gamma], {
+      axis: -places.length,
+      epsilon: float(epsilon),
+    });
+    return inKeras(order) ? { value } : { value, order };
   };
 };
+
+const ONES: DeclaredWeight = { initializer: initializerOf({ class_name: "Ones", config: {} }, "scale") };
+
+/** x·scale/√(mean x² + epsilon) */
+export const rmsNormalization: LayerDefinition = (config) => {
+  const axes = readAxes(config, -1);
+  checkSigns(config, axes);
+  const epsilon = config.number("epsilon", { fallback: 1e-6, min: 0 });
+  refusePenalties(config);
+
+  return (c, [x]) => {
+    const g = c.graph;
+    const places = placesOf(axes, kerasShape(x!));
+    const sizes = sizesAt(x!, places);
+    // The scale belongs to the last axes in Keras, whichever are normalised.
+    if (places.some((place, i) => place !== x!.value.shape.length - places.length + i))
+      config.refuse("axis", axes, "the last axes");
+    const order = endingWith(x!, places);
+    const input = inOrder(g, x!, order);
+    const scale = weightOf(c, "scale", sizes, ONES);
+    const over = g.ints(places.map((_, i) => i - places.length));
+    const squares = g.op("ReduceMean", [g.op("Mul", [input, input]), over], { keepdims: 1 });
+    const length = g.op("Sqrt", [g.op("Add", [squares, g.scalar(epsilon)])]);
+    const value = g.op("Mul", [g.op("Div", [input, length]), scale]);
+    return inKeras(order) ? { value } : { value, order };
+  };
+};
+
+/** Keras sorts axes as they are written, and would mix up axes counted from both ends. */
+function checkSigns(config: ConfigReader, axes: readonly number[]): void {
+  if (axes.length === 0) config.refuse("axis", axes, "at least one axis");
+  if (new Set(axes.map((axis) => axis < 0)).size > 1)
+    config.refuse("axis", axes, "axes counted from the same end");
+}
+
+function weightOf(c: LayerContext, name: string, shape: number[], declared: DeclaredWeight): Value {
+  return c.weight({ name, shape, ...declared, fans: fansOf(shape), trainable: true });
+}
+
+function ones(graph: GraphBuilder, sizes: number[]): Value {
+  const count = sizes.reduce((a, b) => a * b, 1);
+  return graph.constant(`ones:${sizes.join()}`, literalOf(new Float32Array(count).fill(1), sizes));
+}
+
+const inKeras = (order: readonly number[]) => order.every((axis, i) => axis === i);

@@ -19,9 +19,11 @@ import {
   globalMaxPooling1d,
   globalMaxPooling2d,
 } from "./global-pooling.ts";
-import { layerNormalization } from "./layer-normalization.ts";
+import { groupNormalization } from "./group-normalization.ts";
+import { layerNormalization, rmsNormalization } from "./layer-normalization.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { gaussianDropout, gaussianNoise } from "./noise.ts";
+import { normalization } from "./normalization.ts";
 import { permute } from "./permute.ts";
 import { averagePooling1d, averagePooling2d, maxPooling1d, maxPooling2d } from "./pooling.ts";
 import { prelu } from "./prelu.ts";
@@ -30,6 +32,7 @@ import { rescaling } from "./rescaling.ts";
 import { reshape } from "./reshape.ts";
 import { separableConv1d, separableConv2d } from "./separable-conv.ts";
 import { timeDistributed } from "./time-distributed.ts";
+import { unitNormalization } from "./unit-normalization.ts";
 import { upSampling1d, upSampling2d } from "./up-sampling.ts";
 import { zeroPadding1d, zeroPadding2d } from "./zero-padding.ts";
 
@@ -59,13 +62,16 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   GlobalAveragePooling2D: globalAveragePooling2d,
   GlobalMaxPooling1D: globalMaxPooling1d,
   GlobalMaxPooling2D: globalMaxPooling2d,
+  GroupNormalization: groupNormalization,
   LayerNormalization: layerNormalization,
   MaxPooling1D: maxPooling1d,
   MaxPooling2D: maxPooling2d,
   Maximum: maximum,
   Minimum: minimum,
   Multiply: multiply,
+  Normalization: normalization,
   PReLU: prelu,
+  RMSNormalization: rmsNormalization,
   Permute: permute,
   RepeatVector: repeatVector,
   Rescaling: rescaling,
@@ -75,6 +81,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   SpatialDropout1D: spatialDropout1d,
   SpatialDropout2D: spatialDropout2d,
   Subtract: subtract,
+  UnitNormalization: unitNormalization,
   ...Object.fromEntries(
     Object.entries(ACTIVATION_LAYERS).map(([name, definition]) => [name, activationLayer(definition)]),
   ),
@@ -93,11 +100,14 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
   "Dropout",
   "GaussianDropout",
   "GaussianNoise",
+  "GroupNormalization",
   "LayerNormalization",
+  "Normalization",
   "PReLU",
   "Rescaling",
   "SpatialDropout1D",
   "SpatialDropout2D",
+  "UnitNormalization",
   ...Object.keys(ACTIVATION_LAYERS),
   "TimeDistributed",
 ]);
