@@ -165,6 +165,15 @@ function linear(): Case[] {
   return cases;
 }
 
+type Window = { kernel_shape: number[]; strides: number[]; dilations: number[]; pads: number[] };
+
+/** How many places a window has along each axis. */
+const outOf = (size: number[], { kernel_shape, strides, dilations, pads }: Window) =>
+  size.map((whole, i) => {
+    const reach = dilations[i]! * (kernel_shape[i]! - 1) + 1;
+    return Math.floor((whole + pads[i]! + pads[i + size.length]! - reach) / strides[i]!) + 1;
+  });
+
 function windows(): Case[] {
   const cases: Case[] = [];
   for (let i = 0; i < 40; i++) {
@@ -178,13 +187,18 @@ function windows(): Case[] {
     const group = i % 4 === 3 ? 2 : 1;
     const [depth, filters] = [draw(1, 3), group * draw(1, 2)];
     const attributes = { kernel_shape: kernel, strides, dilations, pads };
-    if (spatial === 2)
+    if (spatial === 2) {
+      const [image, gradient] = [x(depth * group, 2, ...size), x(filters, 2, ...outOf(size, attributes))];
+      const weight = x(filters, depth, ...kernel);
+      const grouped = { ...attributes, group };
+      cases.push({ op: "ColumnConv", inputs: [image, weight], attributes: grouped });
       cases.push({
-        op: "ColumnConv",
-        inputs: [x(depth * group, 2, ...size), x(filters, depth, ...kernel)],
-        attributes: { ...attributes, group },
-        outputs: draw(1, 2),
+        op: "ColumnConvImage",
+        inputs: [gradient, weight],
+        attributes: { ...grouped, image: size },
       });
+      cases.push({ op: "ColumnConvKernel", inputs: [image, gradient], attributes: grouped });
+    }
     cases.push({
       op: "Conv",
       inputs: [x("batch", depth * group, ...size), x(filters, depth, ...kernel)],
@@ -325,6 +339,12 @@ function recurrence(): Case[] {
               outputs: { RNN: 2, GRU: 6, LSTM: 9 }[op],
             });
     }
+  for (const reverse of [0, 1])
+    cases.push({
+      op: "CumSum",
+      inputs: [x(3, "batch", 1), { datatype: "INT64", shape: [], data: BigInt64Array.of(0n) }],
+      attributes: { reverse },
+    });
   const body = new GraphBuilder("body");
   const [state, slice] = [body.input("state", "FP32", [2]), body.input("slice", "FP32", [3, 2])];
   const sum = body.op("Add", [state, body.op("ReduceSum", [slice, body.ints([0])], { keepdims: 0 })]);

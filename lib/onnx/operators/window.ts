@@ -43,21 +43,34 @@ const conv: ShapeRule = (n) => {
   return [{ datatype: x.datatype, shape: [x.shape[0]!, filters!, ...spatial] }];
 };
 
-/** Moiety's own (see passes/lower-column-conv.ts): channels before the batch, and the im2col matrix as well. */
+/** Moiety's own (see passes/lower-column-conv.ts): a convolution with the channels before the batch. */
 const columnConv: ShapeRule = (n) => {
   const [x, weight] = [n.input(0), n.input(1)];
   const group = n.int("group", 1);
   const [filters, depth, ...kernel] = weight.shape as number[];
-  const channels = depth! * group;
-  if (x.shape.length !== 4 || x.shape[0] !== channels || filters! % group !== 0)
+  if (x.shape.length !== 4 || x.shape[0] !== depth! * group || filters! % group !== 0)
     n.fail(`input ${describe(x.shape)} does not fit weights ${describe(weight.shape)} in ${group} group(s)`);
-  const spatial = slide(n, x.shape.slice(2), windowOf(n, kernel), false) as number[];
-  const batch = x.shape[1] as number;
-  const size = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1);
-  return [
-    { datatype: x.datatype, shape: [filters!, batch, ...spatial] },
-    { datatype: x.datatype, shape: [channels * size(kernel), batch * size(spatial)] },
-  ];
+  const spatial = slide(n, x.shape.slice(2), windowOf(n, kernel), false);
+  return [{ datatype: x.datatype, shape: [filters!, x.shape[1]!, ...spatial] }];
+};
+
+/** The gradient of its image, of size `image`, from that of its output and the weights. */
+const columnConvImage: ShapeRule = (n) => {
+  const [g, weight] = [n.input(0), n.input(1)];
+  const image = n.ints("image") ?? n.fail("image is missing");
+  const channels = (weight.shape[1] as number) * n.int("group", 1);
+  if (g.shape[0] !== weight.shape[0])
+    n.fail(`gradient ${describe(g.shape)} does not fit weights ${describe(weight.shape)}`);
+  return [{ datatype: g.datatype, shape: [channels, g.shape[1]!, ...image] }];
+};
+
+/** The gradient of its weights, from its image and the gradient of its output. */
+const columnConvKernel: ShapeRule = (n) => {
+  const [x, g] = [n.input(0), n.input(1)];
+  const kernel = n.ints("kernel_shape") ?? n.fail("kernel_shape is missing");
+  if (x.shape[1] !== g.shape[1]) n.fail(`${describe(x.shape)} and ${describe(g.shape)} are of two batches`);
+  const depth = (x.shape[0] as number) / n.int("group", 1);
+  return [{ datatype: x.datatype, shape: [g.shape[0]!, depth, ...kernel] }];
 };
 
 const convTranspose: ShapeRule = (n) => {
@@ -98,6 +111,8 @@ const maxUnpool: ShapeRule = (n) => [{ datatype: n.input(0).datatype, shape: n.c
 export const window: Record<string, ShapeRule> = {
   Conv: conv,
   ColumnConv: columnConv,
+  ColumnConvImage: columnConvImage,
+  ColumnConvKernel: columnConvKernel,
   ConvTranspose: convTranspose,
   MaxPool: pool,
   AveragePool: pool,

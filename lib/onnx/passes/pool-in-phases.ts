@@ -28,7 +28,7 @@ export function poolInPhases(
   const pools = new Map<Node, Node>();
   for (const pool of graph.nodes) {
     const conv = makers.get(pool.inputs[0]!);
-    if (conv?.op !== "ColumnConv" || conv.outputs.length > 1 || conv.inputs.length > 2) continue;
+    if (conv?.op !== "ColumnConv" || conv.inputs.length > 2) continue;
     if ((conv.attributes.group ?? 1) !== 1) continue;
     const alone = readers.get(pool.inputs[0]!) === 1 && !keep.has(pool.inputs[0]!);
     if (alone && !dependent.has(conv.inputs[0]!) && isPlainPair(graph, pool)) pools.set(conv, pool);
