@@ -14,7 +14,7 @@ export const adadelta: OptimizerDefinition = (config) => {
     learningRate,
     slots: ["accumulated_grad", "accumulated_delta_var"],
     scalarCount: 1,
-    scalars: (step) => [learningRate(step)],
+    scalars: (_step, rate) => [rate],
     update(g, { weights, gradient, slots, scalars }) {
       const [gradients, changes] = slots as [Value, Value];
       const share = g.scalar(1 - rho);

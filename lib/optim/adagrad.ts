@@ -13,7 +13,7 @@ export const adagrad: OptimizerDefinition = (config) => {
     slots: ["accumulator"],
     initialSlots: { accumulator: initial },
     scalarCount: 1,
-    scalars: (step) => [learningRate(step)],
+    scalars: (_step, rate) => [rate],
     update(g, { weights, gradient, slots, scalars }) {
       const accumulator = g.op("Add", [slots[0]!, g.op("Mul", [gradient, gradient])]);
       const root = g.op("Sqrt", [g.op("Add", [accumulator, g.scalar(epsilon)])]);

@@ -18,7 +18,7 @@ export const adam: OptimizerDefinition = (config) => {
     learningRate,
     slots: amsgrad ? ["momentum", "velocity", "velocity_hat"] : ["momentum", "velocity"],
     scalarCount: 1,
-    scalars: (step) => [(learningRate(step) * Math.sqrt(1 - beta2 ** step)) / (1 - beta1 ** step)],
+    scalars: (step, rate) => [(rate * Math.sqrt(1 - beta2 ** step)) / (1 - beta1 ** step)],
     update(g, { weights, gradient, slots, scalars }) {
       const momentum = towards(g, slots[0]!, gradient, g.scalar(1 - beta1));
       const velocity = towards(g, slots[1]!, g.op("Mul", [gradient, gradient]), g.scalar(1 - beta2));

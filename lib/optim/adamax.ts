@@ -14,7 +14,7 @@ export const adamax: OptimizerDefinition = (config) => {
     learningRate,
     slots: ["momentum", "norm"],
     scalarCount: 1,
-    scalars: (step) => [learningRate(step) / (1 - beta1 ** step)],
+    scalars: (step, rate) => [rate / (1 - beta1 ** step)],
     update(g, { weights, gradient, slots, scalars }) {
       const momentum = towards(g, slots[0]!, gradient, g.scalar(1 - beta1));
       const norm = g.op("Max", [g.op("Mul", [slots[1]!, g.scalar(beta2)]), g.op("Abs", [gradient])]);

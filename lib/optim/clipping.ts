@@ -6,8 +6,9 @@
 
 import type { ConfigReader } from "../nn/config-reader.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
+import type { Optimizer } from "./optimizer.ts";
 
-export type Clipping = {
+type Clipping = {
   /** What is clipped at a time: the gradient of one weight, or the vector of all. */
   unit: "weight" | "vector";
   /** FP32 [n] to FP32 [n]. */
@@ -35,7 +36,23 @@ const CLIPPINGS: Readonly<Record<string, (limit: number) => Clipping>> = {
 };
 
 /** @throws {InvalidModelError} */
-export function clippingOf(config: ConfigReader): Clipping | undefined {
+export function withClipping(optimizer: Optimizer, config: ConfigReader): Optimizer {
+  const clipping = clippingOf(config);
+  if (!clipping) return optimizer;
+  return {
+    ...optimizer,
+    update(g, { gradient, ...state }) {
+      const clipped =
+        clipping.unit === "vector"
+          ? clipping.clip(g, gradient)
+          : clipEach(g, gradient, state.sizes, clipping);
+      return optimizer.update(g, { ...state, gradient: clipped });
+    },
+  };
+}
+
+/** @throws {InvalidModelError} */
+function clippingOf(config: ConfigReader): Clipping | undefined {
   let found: { option: string; clipping: Clipping } | undefined;
   for (const [option, make] of Object.entries(CLIPPINGS)) {
     const limit = config.optionalNumber(option, { above: 0 });
@@ -46,18 +63,14 @@ export function clippingOf(config: ConfigReader): Clipping | undefined {
   return found?.clipping;
 }
 
-/** The gradients of the weights, of any shape, as one clipped FP32 [parameters]. */
-export function joinGradients(
-  graph: GraphBuilder,
-  gradients: readonly Value[],
-  clipping: Clipping | undefined,
-): Value {
-  const flat = gradients.map((gradient) => {
-    const vector = graph.op("Reshape", [gradient, graph.ints([-1])]);
-    return clipping?.unit === "weight" ? clipping.clip(graph, vector) : vector;
-  });
-  const joined = flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
-  return clipping?.unit === "vector" ? clipping.clip(graph, joined) : joined;
+function clipEach(g: GraphBuilder, gradient: Value, sizes: readonly number[], { clip }: Clipping): Value {
+  if (sizes.length === 1) return clip(g, gradient);
+  const parts = g.ops("Split", [gradient, g.ints(sizes)], sizes.length, { axis: 0 });
+  return g.op(
+    "Concat",
+    parts.map((part) => clip(g, part)),
+    { axis: 0 },
+  );
 }
 
 function norm(g: GraphBuilder, vector: Value): Value {

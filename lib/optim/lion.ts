@@ -13,7 +13,7 @@ export const lion: OptimizerDefinition = (config) => {
     learningRate,
     slots: ["momentum"],
     scalarCount: 1,
-    scalars: (step) => [learningRate(step)],
+    scalars: (_step, rate) => [rate],
     update(g, { weights, gradient, slots, scalars }) {
       const momentum = slots[0]!;
       const direction = g.op("Sign", [towards(g, momentum, gradient, g.scalar(1 - beta1))]);

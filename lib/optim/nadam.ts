@@ -26,9 +26,9 @@ export const nadam: OptimizerDefinition = (config) => {
     learningRate,
     slots: ["momentum", "velocity"],
     scalarCount: 3,
-    scalars: (step) => [
-      (learningRate(step) * momentumAt(step + 1)) / (1 - productTo(step + 1)),
-      (learningRate(step) * (1 - momentumAt(step))) / (1 - productTo(step)),
+    scalars: (step, rate) => [
+      (rate * momentumAt(step + 1)) / (1 - productTo(step + 1)),
+      (rate * (1 - momentumAt(step))) / (1 - productTo(step)),
       1 / Math.sqrt(1 - beta2 ** step),
     ],
     update(g, { weights, gradient, slots, scalars }) {

@@ -1,16 +1,17 @@
 /**
  * What an optimiser is: pure functions over one flat vector of all trained weights. `scalars(step)` is computed
  * outside the graph (learning rate, bias corrections) and fed with every step; `update` appends the arithmetic.
- * Clipping, weight decay and averaging are laid around an optimiser by lib/optim/table.ts.
+ * Clipping, weight decay, gradient accumulation and averaging are laid around an optimiser by lib/optim/table.ts.
  */
 
 import type { ConfigReader } from "../nn/config-reader.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
-import type { Clipping } from "./clipping.ts";
 import type { LearningRate } from "./learning-rate.ts";
 
 /** Every value is FP32: vectors [parameters], scalars []. */
 export type OptimizerState = {
+  /** Elements of each of the weights that the vectors are made of, one after another. */
+  sizes: readonly number[];
   weights: Value;
   gradient: Value;
   slots: readonly Value[];
@@ -27,10 +28,13 @@ export type Optimizer = {
   defaultWeightDecay?: number;
   /** How many numbers `scalars` gives. */
   scalarCount: number;
-  /** Values for step 1, 2, 3 …: a function of the step alone, so that a run can go on from any. */
-  scalars(step: number): number[];
-  /** What is done to the gradients before `update` sees them. */
-  clipping?: Clipping;
+  /**
+   * Values for step 1, 2, 3 …, at a learning rate that is `learningRate.at(step)` unless the run has changed it: a
+   * function of these alone, so that a run can go on from any step.
+   */
+  scalars(step: number, rate: number): number[];
+  /** Steps whose gradients are averaged for one update. @default 1 */
+  stepsPerUpdate?: number;
   /** The slot that a run which has ended takes for its weights. */
   finalWeights?: string;
   /** Next weights and slots from the gradient. */

@@ -23,7 +23,7 @@ export const rmsprop: OptimizerDefinition = (config) => {
     learningRate,
     slots: slotNames,
     scalarCount: 1,
-    scalars: (step) => [learningRate(step)],
+    scalars: (_step, rate) => [rate],
     update(g, { weights, gradient, slots, scalars }) {
       const share = g.scalar(1 - rho);
       const velocity = towards(g, slots[0]!, g.op("Mul", [gradient, gradient]), share);

@@ -12,7 +12,7 @@ export const sgd: OptimizerDefinition = (config) => {
     learningRate,
     slots: momentum > 0 ? ["momentum"] : [],
     scalarCount: 1,
-    scalars: (step) => [learningRate(step)],
+    scalars: (_step, rate) => [rate],
     update(g, { weights, gradient, slots, scalars }) {
       const step = g.op("Mul", [gradient, scalars[0]!]);
       if (momentum === 0) return { weights: g.op("Sub", [weights, step]), slots: [] };

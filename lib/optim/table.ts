@@ -4,12 +4,13 @@
  */
 
 import { ConfigReader, kerasObject, lookUp } from "../nn/config-reader.ts";
+import { withAccumulation } from "./accumulation.ts";
 import { adadelta } from "./adadelta.ts";
 import { adagrad } from "./adagrad.ts";
 import { adam } from "./adam.ts";
 import { adamax } from "./adamax.ts";
 import { adamw } from "./adamw.ts";
-import { clippingOf } from "./clipping.ts";
+import { withClipping } from "./clipping.ts";
 import { lion } from "./lion.ts";
 import { nadam } from "./nadam.ts";
 import type { Optimizer, OptimizerDefinition } from "./optimizer.ts";
@@ -30,9 +31,6 @@ export const OPTIMIZERS: Readonly<Record<string, OptimizerDefinition>> = {
   SGD: sgd,
 };
 
-/** Options Keras writes for every optimiser that must be unset here. */
-const UNSUPPORTED = ["loss_scale_factor", "gradient_accumulation_steps"];
-
 /**
  * Reads `{class_name: "Adam", config: {learning_rate: 0.001}}` or a bare name.
  * @throws {UnknownComponentError} {InvalidModelError}
@@ -41,11 +39,12 @@ export function optimizerOf(value: unknown): Optimizer {
   const object = kerasObject(value, "optimizer");
   const definition = lookUp(OPTIMIZERS, "optimizer", object.class_name);
   const config = new ConfigReader("optimizer", object.config);
+  // Outermost what is done to an update as a whole, innermost the update itself.
   const decayed = withWeightDecay(definition(config), config);
-  const optimizer = withWeightAverage(decayed, config);
-  const clipping = clippingOf(config);
+  const clipped = withClipping(decayed, config);
+  const optimizer = withWeightAverage(withAccumulation(clipped, config), config);
   config.ignore("name", "jit_compile", "is_legacy_optimizer");
-  for (const option of UNSUPPORTED) config.unset(option);
+  config.unset("loss_scale_factor");
   config.done();
-  return clipping ? { ...optimizer, clipping } : optimizer;
+  return optimizer;
 }

@@ -19,16 +19,18 @@ export function withWeightAverage(optimizer: Optimizer, config: ConfigReader): O
   }
   const momentum = config.number("ema_momentum", { fallback: 0.99, min: 0, max: 1 });
   const everySteps = config.integer("ema_overwrite_frequency", { fallback: 0, min: 0 });
-  const overwrites = (step: number) => (step % everySteps === 0 ? 1 : 0);
+  // As in Keras, each of the steps that make up an update counts as that update.
+  const update = (step: number) => Math.ceil(step / (optimizer.stepsPerUpdate ?? 1));
+  const overwrites = (step: number) => (update(step) % everySteps === 0 ? 1 : 0);
   const own = optimizer.scalarCount;
   return {
     ...optimizer,
     slots: [...optimizer.slots, SLOT],
     finalWeights: SLOT,
     scalarCount: own + (everySteps > 0 ? 2 : 1),
-    scalars: (step) => [
-      ...optimizer.scalars(step),
-      step === 1 ? 1 : 1 - momentum,
+    scalars: (step, rate) => [
+      ...optimizer.scalars(step, rate),
+      update(step) === 1 ? 1 : 1 - momentum,
       ...(everySteps > 0 ? [overwrites(step)] : []),
     ],
     update(g, { slots, scalars, ...state }) {

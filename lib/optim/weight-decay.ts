@@ -13,7 +13,7 @@ export function withWeightDecay(optimizer: Optimizer, config: ConfigReader): Opt
   return {
     ...optimizer,
     scalarCount: optimizer.scalarCount + 1,
-    scalars: (step) => [...optimizer.scalars(step), decay * optimizer.learningRate(step)],
+    scalars: (step, rate) => [...optimizer.scalars(step, rate), decay * rate],
     update(g, { weights, scalars, ...state }) {
       const lost = g.op("Mul", [weights, scalars.at(-1)!]);
       const decayed = g.op("Sub", [weights, lost]);

@@ -78,7 +78,7 @@ describe("a training step of the MNIST network", () => {
       const found = await session.run({
         ...batch,
         weights: vector(initial()),
-        scalars: vector(Float32Array.from(optimizer.scalars(1))),
+        scalars: vector(Float32Array.from(optimizer.scalars(1, optimizer.learningRate.at(1)))),
         ...Object.fromEntries(
           optimizer.slots.map((slot) => [`slot/${slot}`, vector(new Float32Array(plan.trainedLayout.size))]),
         ),

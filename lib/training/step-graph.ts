@@ -19,7 +19,6 @@ import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
-import { joinGradients } from "../optim/clipping.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { constrainWeights } from "./constrain-weights.ts";
 import { appendMeasures, type Objective } from "./objective.ts";
@@ -93,7 +92,8 @@ export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimiz
 
   const parameters = plan.trained.map((spec) => step.weights.get(spec.name)!);
   const found = gradients(graph, step.loss, parameters);
-  const gradient = joinGradients(graph, found, optimizer.clipping);
+  const flat = found.map((value) => graph.op("Reshape", [value, graph.ints([-1])]));
+  const gradient = flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
 
   const slots = optimizer.slots.map((name) => graph.input(`slot/${name}`, "FP32", [plan.trainedLayout.size]));
   const scalarVector = graph.input("scalars", "FP32", [optimizer.scalarCount]);
@@ -103,7 +103,8 @@ export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimiz
       graph.ints([0]),
     ]),
   );
-  const next = optimizer.update(graph, { weights: step.flatWeights, gradient, slots, scalars });
+  const sizes = plan.trainedLayout.slices.map(({ size }) => size);
+  const next = optimizer.update(graph, { sizes, weights: step.flatWeights, gradient, slots, scalars });
 
   graph.output(step.loss, "loss");
   graph.output(step.measures, "measures");

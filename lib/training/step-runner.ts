@@ -50,6 +50,8 @@ export class StepRunner {
   private readonly lossOut = new ort.Tensor("float32", new Float32Array(1), []);
   private readonly measuresOut: ort.Tensor;
   private done = 0;
+  /** Takes the place of the optimiser's own rate, from the next step on. */
+  changedRate: number | undefined;
 
   /** @throws {InvalidInputError} when the data does not fit the network */
   constructor(options: StepOptions, examples: Examples) {
@@ -125,7 +127,10 @@ export class StepRunner {
     feed.fill(rows);
     feed.drawMasks(this.dropout);
     this.done++;
-    (this.scalars.data as Float32Array).set(this.options.optimizer.scalars(this.step));
+    const { optimizer } = this.options;
+    (this.scalars.data as Float32Array).set(
+      optimizer.scalars(this.step, this.changedRate ?? optimizer.learningRate.at(this.step)),
+    );
     const { feeds, fetches } = this.buffers.stepTensors();
     await nativeCall(() =>
       session.run({ ...feed.feeds, ...feeds, scalars: this.scalars }, { ...fetches, ...this.results() }),

@@ -7,4 +7,7 @@ import type { ConfigReader } from "../../nn/config-reader.ts";
 
 export type Schedule = (completedSteps: number) => number;
 
-export type ScheduleDefinition = (config: ConfigReader) => Schedule;
+/** Reads a rate out of an option: a number, which is the same for ever, or a schedule. */
+export type ReadRate = (config: ConfigReader, option: string) => Schedule;
+
+export type ScheduleDefinition = (config: ConfigReader, rateOf: ReadRate) => Schedule;

@@ -11,6 +11,9 @@ import { SCHEDULES, scheduleOf } from "./table.ts";
 type Config = { class_name: string; config: Record<string, unknown> };
 const KERAS: { completedSteps: number[]; cases: Record<string, { config: Config; values: number[] }> } =
   JSON.parse(readFileSync(new URL("../../../test/fixtures/keras/schedules.json", import.meta.url), "utf8"));
+const TORCH: Record<string, { config: Config; values: number[] }> = JSON.parse(
+  readFileSync(new URL("../../../test/fixtures/torch/one-cycle.json", import.meta.url), "utf8"),
+);
 
 const of = (class_name: string, config: Record<string, unknown>) => ({ class_name, config });
 const START = { initial_learning_rate: 0.1 };
@@ -26,16 +29,38 @@ describe("a learning-rate schedule", () => {
     });
   });
 
+  test.each(Object.entries(TORCH))("OneCycle: %s has PyTorch's values", (_, { config, values }) => {
+    const schedule = scheduleOf(config, "learning_rate");
+    values.forEach((value, completed) => {
+      expect(schedule(completed)).toBeCloseTo(value, 12);
+    });
+    expect(schedule(values.length + 100)).toBe(schedule(values.length - 1));
+  });
+
+  test("after a linear warm-up begins as it is, like Keras's CosineDecay with a warm-up of its own", () => {
+    const { config, values } = KERAS.cases.cosine_warmup!;
+    const { initial_learning_rate, warmup_target, warmup_steps, ...rest } = config.config;
+    const learning_rate = of("CosineDecay", { ...rest, initial_learning_rate: warmup_target });
+    const warm = scheduleOf(of("LinearWarmup", { initial_learning_rate, warmup_steps, learning_rate }), "lr");
+    KERAS.completedSteps.forEach((completed, i) => {
+      expect(Math.abs(warm(completed) - values[i]!)).toBeLessThan(1e-6);
+    });
+    const plain = scheduleOf(of("LinearWarmup", { warmup_steps: 4, learning_rate: 0.2 }), "lr");
+    expect([0, 1, 2, 3, 4, 5, 1000].map(plain)).toEqual(
+      [0, 0.05, 0.1, 0.15, 0.2, 0.2, 0.2].map((rate) => expect.closeTo(rate, 12)),
+    );
+  });
+
   test("has a case for each in the table", () => {
     const checked = Object.values(KERAS.cases).map(({ config }) => config.class_name);
-    expect(new Set(checked)).toEqual(new Set(Object.keys(SCHEDULES)));
+    expect(new Set([...checked, "OneCycle", "LinearWarmup"])).toEqual(new Set(Object.keys(SCHEDULES)));
   });
 
   test("counts the steps completed: the first step has the initial rate", () => {
     const learning_rate = of("PiecewiseConstantDecay", { boundaries: [0, 1], values: [3, 2, 1] });
     const { learningRate, scalars } = optimizerOf(of("SGD", { learning_rate }));
-    expect([1, 2, 3, 4].map(learningRate)).toEqual([3, 2, 1, 1]);
-    expect(scalars(2)).toEqual([2]);
+    expect([1, 2, 3, 4].map(learningRate.at)).toEqual([3, 2, 1, 1]);
+    expect(scalars(2, learningRate.at(2))).toEqual([2]);
   });
 
   test.each([1.5, 2, 3, 10])("restarts on the very step a period ends, growing by %f", (t_mul) => {
@@ -93,6 +118,26 @@ describe("a learning-rate schedule", () => {
       of("PiecewiseConstantDecay", { boundaries: [3], values: [1, -1] }),
       InvalidModelError,
       "values: received [1,-1]",
+    ],
+    [of("OneCycle", { max_lr: 1 }), InvalidModelError, "total_steps: received undefined"],
+    [of("OneCycle", { max_lr: 1, total_steps: 3 }), InvalidModelError, "pct_start: received 0.3"],
+    [
+      of("OneCycle", { max_lr: 1, total_steps: 90, pct_start: 0.6, three_phase: true }),
+      InvalidModelError,
+      "pct_start: received 0.6",
+    ],
+    [
+      of("OneCycle", { max_lr: 1, total_steps: 90, anneal_strategy: "sin" }),
+      InvalidModelError,
+      "anneal_strategy",
+    ],
+    [of("OneCycle", { max_lr: 1, total_steps: 90, base_momentum: 1 }), InvalidModelError, "base_momentum"],
+    [of("LinearWarmup", { warmup_steps: 5 }), InvalidModelError, "learning_rate: received undefined"],
+    [of("LinearWarmup", { learning_rate: 1 }), InvalidModelError, "warmup_steps: received undefined"],
+    [
+      of("LinearWarmup", { warmup_steps: 5, learning_rate: of("CosineDekay", {}) }),
+      UnknownComponentError,
+      "did you mean 'CosineDecay'?",
     ],
     [[1, 2], InvalidModelError, "received [1,2]"],
   ])("such as %j is refused", (config, type, message) => {
