@@ -17,11 +17,12 @@ import {
   uniqueName,
 } from "./declared-object.ts";
 import { dialectOf, type InboundNode, readEnds, readInboundNodes } from "./inbound-nodes.ts";
-import { type ApplyLayer, type DeclaredLayer, kerasShape } from "./layer.ts";
+import type { DeclaredLayer } from "./layer.ts";
 import { CALL_ARGUMENTS, LAYERS, TAKES_SEVERAL } from "./layers/table.ts";
 import { applyModel, type Model } from "./model.ts";
 import { nearest } from "./nearest.ts";
-import { type Regularizer, readRegularizer } from "./regularizers.ts";
+import { penalised } from "./penalised.ts";
+import { readRegularizer } from "./regularizers.ts";
 
 /** Models within models; deeper is no network but an attempt on the stack. */
 const MAX_DEPTH = 32;
@@ -187,22 +188,6 @@ function parseLayer(object: DeclaredObject, name: string, depth: number): Declar
   reader.done();
   const apply = penalty ? penalised(applyLayer, penalty) : applyLayer;
   return { name, className, frozen, apply };
-}
-
-/** The layer with a penalty on each of its outputs, by the size of the batch, as Keras has it. */
-function penalised(apply: ApplyLayer, penalty: Regularizer): ApplyLayer {
-  return (c, inputs, call) => {
-    const given = apply(c, inputs, call);
-    for (const output of Array.isArray(given) ? given : [given])
-      c.penalise(() => {
-        const [batch] = kerasShape(output);
-        const { value, order } = output;
-        const total = penalty(c.graph, value, order);
-        if (typeof batch !== "number") throw new InvalidModelError("input", "a loss needs a fixed batch");
-        return total && c.graph.op("Mul", [total, c.graph.scalar(1 / batch)]);
-      });
-    return given;
-  };
 }
 
 /** Moiety trains in float32; a policy for another precision would be ignored otherwise. */

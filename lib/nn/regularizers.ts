@@ -19,7 +19,7 @@ const total = (graph: GraphBuilder, x: Value): Value => graph.op("ReduceSum", [x
 const squares = (graph: GraphBuilder, x: Value): Value => graph.op("Mul", [x, x]);
 
 /** l1·Σ|x| + l2·Σx² */
-function l1l2(l1: number, l2: number): Regularizer {
+export function l1l2(l1: number, l2: number): Regularizer {
   return (graph, x) => {
     const terms: Value[] = [];
     if (l1 !== 0) terms.push(graph.op("Mul", [total(graph, graph.op("Abs", [x])), graph.scalar(l1)]));

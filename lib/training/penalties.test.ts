@@ -4,14 +4,17 @@
  */
 
 import { readFileSync } from "node:fs";
+import { InferenceSession, Tensor } from "onnxruntime-node";
 import { normals, runOnce, worstError } from "../../test/support/graph-runner.ts";
-import { gradients } from "../autodiff/backward.ts";
 import { InvalidModelError, UnknownComponentError } from "../errors.ts";
-import { inKerasOrder, type WeightSpec } from "../nn/layer.ts";
+import type { WeightSpec } from "../nn/layer.ts";
+import { lossOf } from "../nn/losses/table.ts";
 import { buildNetwork, parseNetwork } from "../nn/network.ts";
 import { inMemoryOrder } from "../nn/weight-order.ts";
-import { GraphBuilder, type Value } from "../onnx/builder.ts";
+import { GraphBuilder } from "../onnx/builder.ts";
+import { optimizerOf } from "../optim/table.ts";
 import { constrainWeights } from "./constrain-weights.ts";
+import { compileEvaluationStep, compileTrainingStep, planWeights } from "./step-graph.ts";
 
 type Values = { shape: number[]; data: number[] };
 type Case = {
@@ -27,89 +30,68 @@ const CASES: Record<string, Case> = JSON.parse(
   readFileSync(new URL("../../test/fixtures/keras/penalties.json", import.meta.url), "utf8"),
 );
 const TOLERANCE = 2e-5;
-const RATE = 0.1;
 
-/** The mean squared error with the network's penalties. */
-function lossOf(graph: GraphBuilder, given: Case, training: boolean) {
-  const network = parseNetwork(given.architecture);
-  const x = graph.input("x", "FP32", given.x.shape);
-  const y = graph.input("y", "FP32", given.y.shape);
-  const weights = new Map<string, { spec: WeightSpec; value: Value }>();
-  const built = buildNetwork(network, graph, [x], {
-    training,
-    weightValue(spec) {
-      const value = graph.input(spec.name, "FP32", spec.shape);
-      weights.set(spec.name, { spec, value });
-      return value;
-    },
-  });
-  const difference = graph.op("Sub", [inKerasOrder(graph, built.outputs[0]!), y]);
-  let loss = graph.op("ReduceMean", [graph.op("Mul", [difference, difference])], { keepdims: 0 });
-  for (const penalty of built.penalties) {
-    const value = penalty();
-    if (value) loss = graph.op("Add", [loss, value]);
+/** A session's answers on one batch. */
+async function run(bytes: Uint8Array, feeds: Record<string, Tensor>) {
+  const session = await InferenceSession.create(bytes, { logSeverityLevel: 3, intraOpNumThreads: 1 });
+  try {
+    return await session.run(feeds);
+  } finally {
+    await session.release();
   }
-  graph.output(loss, "loss");
-  return { loss, weights, updates: built.updates };
 }
 
-function feeds(
-  given: Case,
-  weights: Record<string, Values>,
-  specs: ReadonlyMap<string, { spec: WeightSpec }>,
-) {
-  const fed = ({ shape, data }: Values) => ({ shape, data: Float32Array.from(data) });
-  return {
-    x: fed(given.x),
-    y: fed(given.y),
-    ...Object.fromEntries(
-      [...specs].map(([name, { spec }]) => [
-        name,
-        { shape: spec.shape, data: inMemoryOrder(Float32Array.from(weights[name]!.data), spec) },
-      ]),
-    ),
-  };
+const vector = (data: Float32Array) => new Tensor("float32", data, [data.length]);
+
+/** The named weights as one vector, in the plan's order. */
+function flatOf(specs: readonly WeightSpec[], weights: Record<string, Values>): Float32Array {
+  const parts = specs.map((spec) => inMemoryOrder(Float32Array.from(weights[spec.name]!.data), spec));
+  return Float32Array.from(parts.flatMap((part) => [...part]));
 }
 
 describe("a step with penalties and constraints, as Keras takes it", () => {
   test.each(Object.entries(CASES))("%s", async (_, given) => {
-    const graph = new GraphBuilder("step");
-    const { loss, weights, updates } = lossOf(graph, given, true);
-    const trained = [...weights.values()].filter(({ spec }) => spec.trainable);
-    const found = gradients(
-      graph,
-      loss,
-      trained.map(({ value }) => value),
-    );
-    const flat = trained.map(({ value }, i) => {
-      const step = graph.op("Mul", [found[i]!, graph.scalar(RATE)]);
-      return graph.op("Reshape", [graph.op("Sub", [value, step]), graph.ints([-1])]);
+    const network = parseNetwork(given.architecture);
+    const plan = planWeights(network);
+    const [batch, ...features] = given.x.shape as [number, ...number[]];
+    const spec = {
+      network,
+      objective: [{ loss: lossOf("mse"), weight: 1 }],
+      batchSize: batch,
+      data: {
+        inputs: [{ name: "x", shape: features, datatype: "FP32" as const }],
+        targets: [{ name: "y", shape: given.y.shape.slice(1), datatype: "FP32" as const }],
+      },
+    };
+    const optimizer = optimizerOf({ class_name: "SGD", config: { learning_rate: 0.1 } });
+    const feeds = (weights: Record<string, Values>): Record<string, Tensor> => ({
+      [`input/${network.inputs[0]!.name}`]: new Tensor(
+        "float32",
+        Float32Array.from(given.x.data),
+        given.x.shape,
+      ),
+      [`target/${network.outputs[0]!.name}`]: new Tensor(
+        "float32",
+        Float32Array.from(given.y.data),
+        given.y.shape,
+      ),
+      weights: vector(flatOf(plan.trained, weights)),
+      ...(plan.statistics.length > 0 ? { statistics: vector(flatOf(plan.statistics, weights)) } : {}),
     });
-    const next = constrainWeights(
-      graph,
-      graph.op("Concat", flat, { axis: 0 }),
-      trained.map(({ spec }) => spec),
-    );
-    graph.output(next, "next");
-    for (const [name, value] of updates) graph.output(value, `next ${name}`);
-    const results = await runOnce(graph, feeds(given, given.weights, weights));
-    expect(worstError(results.loss!.data as Float32Array, [given.loss])).toBeLessThan(TOLERANCE);
 
-    let offset = 0;
-    for (const { spec } of trained) {
-      const expected = inMemoryOrder(Float32Array.from(given.after[spec.name]!.data), spec);
-      const received = (results.next!.data as Float32Array).subarray(offset, offset + expected.length);
-      offset += expected.length;
-      expect({ weight: spec.name, error: worstError(received, expected) }).toEqual({
-        weight: spec.name,
-        error: expect.closeTo(0, 4),
-      });
+    const step = await run(compileTrainingStep(plan, spec, optimizer).bytes, {
+      ...feeds(given.weights),
+      scalars: vector(Float32Array.from(optimizer.scalars(1))),
+    });
+    expect(worstError(step.loss!.data as Float32Array, [given.loss])).toBeLessThan(TOLERANCE);
+    const next = step.weights_next!.data as Float32Array;
+    for (const { name, offset, size } of plan.trainedLayout.slices) {
+      const weight = plan.trained.find((spec) => spec.name === name)!;
+      const error = worstError(next.subarray(offset, offset + size), flatOf([weight], given.after));
+      expect({ name, error }).toEqual({ name, error: expect.closeTo(0, 4) });
     }
-    expect(offset).toBe(results.next!.data.length);
 
-    const evaluation = new GraphBuilder("evaluation");
-    const evaluated = lossOf(evaluation, given, false);
-    const after = await runOnce(evaluation, feeds(given, given.after, evaluated.weights));
+    const after = await run(compileEvaluationStep(plan, spec), feeds(given.after));
     expect(worstError(after.loss!.data as Float32Array, [given.evaluation])).toBeLessThan(TOLERANCE);
   });
 });
@@ -274,6 +256,13 @@ describe("regularisers and constraints", () => {
     expect(() => constrainWeights(graph, flat, specs)).toThrow(
       "received 2, expected an axis of a weight of rank 2",
     );
+  });
+
+  test("are refused with the network's weights, before anything is trained", () => {
+    const axis = dense({ kernel_constraint: named("UnitNorm", { axis: 2 }) });
+    expect(() => planWeights(parseNetwork(axis))).toThrow("expected an axis of a weight of rank 2");
+    const matrix = dense({ bias_regularizer: named("OrthogonalRegularizer") });
+    expect(() => planWeights(parseNetwork(matrix))).toThrow("expected a matrix");
   });
 
   test("refuse an orthogonal kernel that is no matrix", () => {

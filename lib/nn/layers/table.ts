@@ -3,6 +3,7 @@
 import { ACTIVATION_LAYERS } from "../activations/table.ts";
 import type { LayerDefinition } from "../layer.ts";
 import { activation, activationLayer } from "./activation.ts";
+import { activityRegularization } from "./activity-regularization.ts";
 import { batchNormalization } from "./batch-normalization.ts";
 import { concatenate } from "./concatenate.ts";
 import { conv1d, conv2d } from "./conv.ts";
@@ -38,6 +39,7 @@ import { zeroPadding1d, zeroPadding2d } from "./zero-padding.ts";
 
 export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Activation: activation,
+  ActivityRegularization: activityRegularization,
   Add: add,
   Average: average,
   AveragePooling1D: averagePooling1d,
@@ -95,6 +97,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
 /** Layers that hand the mask of their (first) input on unchanged, those for which Keras says `supports_masking`. */
 export const KEEPS_MASK: ReadonlySet<string> = new Set([
   "Activation",
+  "ActivityRegularization",
   "BatchNormalization",
   "Dense",
   "Dropout",
