@@ -8,7 +8,13 @@ import { InvalidModelError } from "../../errors.ts";
 import type { Dim } from "../../onnx/graph.ts";
 import { ONNX_TYPE } from "../../onnx/proto.ts";
 import type { ConfigReader } from "../config-reader.ts";
-import { type ApplyLayer, kerasShape, type LayerDefinition, type LayerValue } from "../layer.ts";
+import {
+  type ApplyLayer,
+  kerasShape,
+  type LayerContext,
+  type LayerDefinition,
+  type LayerValue,
+} from "../layer.ts";
 
 export const dropout: LayerDefinition = (config) => {
   const rate = readRate(config);
@@ -57,17 +63,23 @@ function overPlaces(shape: readonly Dim[], rank: number, channels: number): Dim[
   return shape.map((size, axis) => (axis === 0 || axis === channels ? size : 1));
 }
 
+/** Drops single elements at `rate`, for layers that drop inside. */
+export function droppingElements(rate: number): (c: LayerContext, x: LayerValue) => LayerValue {
+  return (c, x) => drop(c, x, rate, kerasShape(x));
+}
+
 /** `maskShape` gives the mask's Keras shape from the input's. */
 function dropping(rate: number, maskShape: (shape: Dim[]) => readonly Dim[]): ApplyLayer {
-  return (c, [x]) => {
-    const shape = maskShape(kerasShape(x!));
-    if (!c.training || rate === 0) return x!;
-    const mask = c.random({ kind: "keep", rate }, inMemory(x!, shape));
-    const kept = c.graph.op("Cast", [mask], { to: ONNX_TYPE.FP32 });
-    const scaled = c.graph.op("Mul", [kept, c.graph.scalar(1 / (1 - rate))]);
-    const value = c.graph.op("Mul", [x!.value, scaled]);
-    return x!.order ? { value, order: x!.order } : { value };
-  };
+  return (c, [x]) => drop(c, x!, rate, maskShape(kerasShape(x!)));
+}
+
+function drop(c: LayerContext, x: LayerValue, rate: number, maskShape: readonly Dim[]): LayerValue {
+  if (!c.training || rate === 0) return x;
+  const mask = c.random({ kind: "keep", rate }, inMemory(x, maskShape));
+  const kept = c.graph.op("Cast", [mask], { to: ONNX_TYPE.FP32 });
+  const scaled = c.graph.op("Mul", [kept, c.graph.scalar(1 / (1 - rate))]);
+  const value = c.graph.op("Mul", [x.value, scaled]);
+  return x.order ? { value, order: x.order } : { value };
 }
 
 /** A Keras shape with its axes as those of `x` lie in memory. @throws {InvalidModelError} when a size varies */

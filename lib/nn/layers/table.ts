@@ -3,6 +3,7 @@
 import { ACTIVATION_LAYERS } from "../activations/table.ts";
 import type { LayerDefinition } from "../layer.ts";
 import { activation, activationLayer } from "./activation.ts";
+import { ATTENTION_ARGUMENTS, additiveAttention, attention } from "./attention.ts";
 import { activityRegularization } from "./activity-regularization.ts";
 import { batchNormalization } from "./batch-normalization.ts";
 import { concatenate } from "./concatenate.ts";
@@ -23,16 +24,21 @@ import {
 import { groupNormalization } from "./group-normalization.ts";
 import { layerNormalization, rmsNormalization } from "./layer-normalization.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
+import { MULTI_HEAD_ARGUMENTS, multiHeadAttention } from "./multi-head-attention.ts";
 import { gaussianDropout, gaussianNoise } from "./noise.ts";
 import { normalization } from "./normalization.ts";
 import { permute } from "./permute.ts";
 import { averagePooling1d, averagePooling2d, maxPooling1d, maxPooling2d } from "./pooling.ts";
+import { positionEmbedding } from "./position-embedding.ts";
 import { prelu } from "./prelu.ts";
 import { repeatVector } from "./repeat-vector.ts";
 import { rescaling } from "./rescaling.ts";
 import { reshape } from "./reshape.ts";
 import { separableConv1d, separableConv2d } from "./separable-conv.ts";
+import { sinePositionEncoding } from "./sine-position-encoding.ts";
 import { timeDistributed } from "./time-distributed.ts";
+import { DECODER_ARGUMENTS, transformerDecoder } from "./transformer-decoder.ts";
+import { ENCODER_ARGUMENTS, transformerEncoder } from "./transformer-encoder.ts";
 import { unitNormalization } from "./unit-normalization.ts";
 import { upSampling1d, upSampling2d } from "./up-sampling.ts";
 import { zeroPadding1d, zeroPadding2d } from "./zero-padding.ts";
@@ -41,6 +47,8 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Activation: activation,
   ActivityRegularization: activityRegularization,
   Add: add,
+  AdditiveAttention: additiveAttention,
+  Attention: attention,
   Average: average,
   AveragePooling1D: averagePooling1d,
   AveragePooling2D: averagePooling2d,
@@ -70,19 +78,24 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   MaxPooling2D: maxPooling2d,
   Maximum: maximum,
   Minimum: minimum,
+  MultiHeadAttention: multiHeadAttention,
   Multiply: multiply,
   Normalization: normalization,
   PReLU: prelu,
   RMSNormalization: rmsNormalization,
   Permute: permute,
   RepeatVector: repeatVector,
+  PositionEmbedding: positionEmbedding,
   Rescaling: rescaling,
   Reshape: reshape,
   SeparableConv1D: separableConv1d,
   SeparableConv2D: separableConv2d,
+  SinePositionEncoding: sinePositionEncoding,
   SpatialDropout1D: spatialDropout1d,
   SpatialDropout2D: spatialDropout2d,
   Subtract: subtract,
+  TransformerDecoder: transformerDecoder,
+  TransformerEncoder: transformerEncoder,
   UnitNormalization: unitNormalization,
   ...Object.fromEntries(
     Object.entries(ACTIVATION_LAYERS).map(([name, definition]) => [name, activationLayer(definition)]),
@@ -119,16 +132,26 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
 export const TAKES_INTEGERS: ReadonlySet<string> = new Set([]);
 
 /** Which arguments besides its inputs a layer may be called with, as `inbound_nodes` write them; others are refused. */
-export const CALL_ARGUMENTS: Readonly<Record<string, readonly string[]>> = {};
+export const CALL_ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
+  AdditiveAttention: ATTENTION_ARGUMENTS,
+  Attention: ATTENTION_ARGUMENTS,
+  MultiHeadAttention: MULTI_HEAD_ARGUMENTS,
+  TransformerDecoder: DECODER_ARGUMENTS,
+  TransformerEncoder: ENCODER_ARGUMENTS,
+};
 
 /** Layers that take more than one tensor; all others are refused more. */
 export const TAKES_SEVERAL: ReadonlySet<string> = new Set([
   "Add",
+  "AdditiveAttention",
+  "Attention",
   "Average",
   "Concatenate",
   "Dot",
   "Maximum",
   "Minimum",
+  "MultiHeadAttention",
   "Multiply",
   "Subtract",
+  "TransformerDecoder",
 ]);
