@@ -81,7 +81,7 @@ describe("a step with penalties and constraints, as Keras takes it", () => {
 
     const step = await run(compileTrainingStep(plan, spec, optimizer).bytes, {
       ...feeds(given.weights),
-      scalars: vector(Float32Array.from(optimizer.scalars(1))),
+      scalars: vector(Float32Array.from(optimizer.scalars(1, optimizer.learningRate.at(1)))),
     });
     expect(worstError(step.loss!.data as Float32Array, [given.loss])).toBeLessThan(TOLERANCE);
     const next = step.weights_next!.data as Float32Array;
