@@ -22,9 +22,14 @@ type Values = { shape: number[]; data: number[] };
 type Case = Record<"x" | "y" | "cotangent" | "x_gradient", Values> &
   Record<"weights" | "gradients", Record<string, Values>> & { architecture: unknown };
 
-const CASES: Record<string, Case> = JSON.parse(
-  readFileSync(new URL("../../../test/fixtures/keras/structure.json", import.meta.url), "utf8"),
-);
+const fixture = (file: string) =>
+  JSON.parse(readFileSync(new URL(`../../../test/fixtures/keras/${file}.json`, import.meta.url), "utf8"));
+const CASES: Record<string, Case> = fixture("structure");
+/** Weights in the order of the model's layers. */
+const TENSORFLOW_JS: Record<
+  string,
+  Record<"x" | "y", Values> & { architecture: unknown; weights: Values[] }
+> = fixture("structure-tfjs");
 const TOLERANCE = 2e-5;
 
 /** A tensor of Keras with its axes as the weight has them in memory. */
@@ -150,6 +155,24 @@ const sequential = (shape: number[], ...layers: Declared[]) => ({
 });
 
 describe("structure layers in other dialects", () => {
+  test.each(Object.entries(TENSORFLOW_JS))("TensorFlow.js, %s: has its answers", async (_, given) => {
+    const { network, specs } = training(given);
+    const weights = [...specs].map(([name, spec], i) => [name, ours(spec, given.weights[i]!)] as const);
+    const graph = new GraphBuilder("case");
+    const x = graph.input("x", "FP32", ["batch", ...given.x.shape.slice(1)]);
+    const built = buildNetwork(network, graph, [x], {
+      training: false,
+      weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
+    });
+    graph.output(inKerasOrder(graph, built.outputs[0]!), "y");
+    const { y } = await runOnce(graph, {
+      x: { shape: given.x.shape, data: Float32Array.from(given.x.data) },
+      ...Object.fromEntries(weights),
+    });
+    expect(y!.shape).toEqual(given.y.shape);
+    expect(worstError(y!.data as Float32Array, given.y.data)).toBeLessThan(TOLERANCE);
+  });
+
   const outputShape = (shape: number[], ...layers: Declared[]) =>
     training({ architecture: sequential(shape, ...layers), x: { shape: [2, ...shape], data: [] } }).y.shape;
 
