@@ -5,9 +5,26 @@
  */
 
 import type { GraphBuilder } from "../builder.ts";
+import { Float, type Node } from "../graph.ts";
 
 /** Operators that move behind a max-pooling. */
-export const RISING: ReadonlySet<string> = new Set(["Relu", "Sigmoid", "Tanh", "Softplus"]);
+export const RISING: ReadonlySet<string> = new Set([
+  "Relu",
+  "Sigmoid",
+  "Tanh",
+  "Softplus",
+  "Softsign",
+  "Selu",
+  "Elu",
+  "LeakyRelu",
+  "HardSigmoid",
+  "Clip",
+]);
+
+/** Whether the activation never falls: those of the list do not, unless by a negative slope. */
+function rises({ op, attributes: { alpha } }: Node): boolean {
+  return RISING.has(op) && !(alpha instanceof Float && alpha.value < 0);
+}
 
 /** Rewrites the nodes of `graph` in place; `keep` names values that others will read. */
 export function poolBeforeActivation(graph: GraphBuilder, keep: ReadonlySet<string>): void {
@@ -19,13 +36,12 @@ export function poolBeforeActivation(graph: GraphBuilder, keep: ReadonlySet<stri
     if (pool.op !== "MaxPool" || pool.outputs.length > 1) continue;
     const between = pool.inputs[0]!;
     const activation = nodes.find((node) => node.outputs[0] === between);
-    if (!activation || !RISING.has(activation.op) || readers.get(between) !== 1 || keep.has(between))
-      continue;
+    if (!activation || !rises(activation) || readers.get(between) !== 1 || keep.has(between)) continue;
     const pooled = graph.alias(graph.valueOf(pool.outputs[0]!), `${pool.outputs[0]}_raw`);
     activation.outputs = [pool.outputs[0]!];
     pool.inputs = [activation.inputs[0]!];
     pool.outputs = [pooled.name];
-    activation.inputs = [pooled.name];
+    activation.inputs = [pooled.name, ...activation.inputs.slice(1)];
     nodes.splice(nodes.indexOf(activation), 1);
     nodes.splice(nodes.indexOf(pool) + 1, 0, activation);
   }
