@@ -13,7 +13,7 @@ import { InvalidModelError } from "../errors.ts";
 import { inKerasOrder, kerasShape, type LayerValue, type RandomInput, type WeightSpec } from "../nn/layer.ts";
 import { type BuiltNetwork, buildNetwork, type Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
-import { OPSET } from "../onnx/graph.ts";
+import { opsetsOf } from "../onnx/channel-blocks.ts";
 import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
@@ -30,6 +30,8 @@ export type StepSpec = {
   batchSize: number;
   /** What is fed, in the order of the network's inputs and outputs; cast in the graph to what the network takes. */
   data: ExamplesSpec;
+  /** How many channels a block has where the graph will run; undefined: it shall run anywhere. */
+  channelBlock?: number | undefined;
 };
 
 /** Weights of a network, found by building it once. */
@@ -117,7 +119,7 @@ export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimiz
     });
     graph.output(graph.op("Concat", updated, { axis: 0 }), "statistics_next");
   }
-  lowerColumnConv(graph);
+  lowerColumnConv(graph, options.channelBlock);
   return { bytes: serialise(graph), randomInputs: step.randomInputs };
 }
 
@@ -199,5 +201,6 @@ function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string
 }
 
 function serialise(graph: GraphBuilder): Uint8Array {
-  return writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} });
+  const built = graph.build();
+  return writeModel({ graph: built, opsets: opsetsOf(built), producer: "moiety", metadata: {} });
 }

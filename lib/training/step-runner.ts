@@ -11,6 +11,7 @@ import type { Optimizer } from "../optim/optimizer.ts";
 import { RandomStream } from "../random/stream.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
+import { channelBlock } from "./channel-block.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
 import { MEASURES_PER_OUTPUT, type Objective } from "./objective.ts";
 import type { RunSnapshot } from "./run-snapshot.ts";
@@ -28,6 +29,8 @@ export type StepOptions = {
   objective: Objective;
   optimizer: Optimizer;
   seed: number;
+  /** Weights that do not begin afresh, by name and as they lie in memory. */
+  initialWeights?: ReadonlyMap<string, Float32Array> | undefined;
   /** Threads one step may use. */
   threads: number;
   /** Which columns feed and which are compared with. @default by name */
@@ -65,7 +68,7 @@ export class StepRunner {
     }));
     const measures = new Float32Array(network.outputs.length * MEASURES_PER_OUTPUT);
     this.measuresOut = new ort.Tensor("float32", measures, [measures.length]);
-    this.buffers = new StateBuffers(this.plan, options.optimizer, options.seed);
+    this.buffers = new StateBuffers(this.plan, options.optimizer, options.seed, options.initialWeights);
     this.dropout = RandomStream.named(options.seed, "dropout");
     this.scalars = new ort.Tensor("float32", new Float32Array(options.optimizer.scalarCount), [
       options.optimizer.scalarCount,
@@ -168,11 +171,11 @@ export class StepRunner {
 
   private async compile(kind: "training" | "evaluation", batchSize: number): Promise<StepSession> {
     const { network, objective, optimizer, threads } = this.options;
-    const options = { network, objective, batchSize, data: this.examples };
+    const spec = { network, objective, batchSize, data: this.examples };
     const compiled =
       kind === "training"
-        ? compileTrainingStep(this.plan, options, optimizer)
-        : { bytes: compileEvaluationStep(this.plan, options), randomInputs: [] };
+        ? compileTrainingStep(this.plan, { ...spec, channelBlock: await channelBlock() }, optimizer)
+        : { bytes: compileEvaluationStep(this.plan, spec), randomInputs: [] };
     const session = await nativeCall(() =>
       ort.InferenceSession.create(compiled.bytes, {
         graphOptimizationLevel: "all",

@@ -2,7 +2,8 @@
 
 import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import type { GraphBuilder } from "../../lib/onnx/builder.ts";
-import { type Graph, OPSET } from "../../lib/onnx/graph.ts";
+import { opsetsOf } from "../../lib/onnx/channel-blocks.ts";
+import type { Graph } from "../../lib/onnx/graph.ts";
 import { lowerColumnConv } from "../../lib/onnx/passes/lower-column-conv.ts";
 import { lowerSequences } from "../../lib/onnx/passes/lower-sequences.ts";
 import { writeModel } from "../../lib/onnx/proto.ts";
@@ -22,7 +23,7 @@ export class LoadedGraph {
   }
 
   static async load(graph: Graph, optimize = true): Promise<LoadedGraph> {
-    const bytes = writeModel({ graph, opsets: { "": OPSET }, producer: "test", metadata: {} });
+    const bytes = writeModel({ graph, opsets: opsetsOf(graph), producer: "test", metadata: {} });
     const session = await InferenceSession.create(bytes, {
       logSeverityLevel: 4,
       intraOpNumThreads: 1,

@@ -9,6 +9,7 @@
  */
 
 import type { GraphBuilder, Value } from "../builder.ts";
+import { ChannelBlocks } from "../channel-blocks.ts";
 import type { Attributes, Node } from "../graph.ts";
 import { ImageViews } from "../im2col.ts";
 import { NodeView } from "../operators/rule.ts";
@@ -16,8 +17,9 @@ import { windowOf } from "../operators/window.ts";
 
 const SWAP = [1, 0, 2, 3];
 
-export function lowerColumnConv(graph: GraphBuilder): void {
-  const lowering = new Lowering(graph);
+/** `channelBlock` lets the graph use the runtime's blocked layout, where it then has to run (channel-blocks.ts). */
+export function lowerColumnConv(graph: GraphBuilder, channelBlock?: number): void {
+  const lowering = new Lowering(graph, channelBlock);
   for (const node of graph.nodes.splice(0)) lowering.append(node);
 }
 
@@ -28,9 +30,11 @@ class Lowering {
   private readonly graph: GraphBuilder;
   /** Im2col matrices made so far: a convolution and the gradient of its weights need the same one. */
   private readonly matrices = new Map<string, Value>();
+  private readonly blocks: ChannelBlocks | undefined;
 
-  constructor(graph: GraphBuilder) {
+  constructor(graph: GraphBuilder, channelBlock?: number) {
     this.graph = graph;
+    this.blocks = channelBlock === undefined ? undefined : new ChannelBlocks(graph, channelBlock);
   }
 
   append(node: Node): void {
@@ -49,6 +53,9 @@ class Lowering {
       // Several filters for each channel.
       const inputs = [this.op("Transpose", [x], { perm: SWAP }), weight, ...(bias ? [bias] : [])];
       this.named("Transpose", [this.op("Conv", inputs, node.attributes)], conv.y, { perm: SWAP });
+    } else if (this.isBlocked(conv, weight)) {
+      const found = this.blocks!.convolve(x, weight, { shape, window: node.attributes, bias });
+      this.named("Identity", [found], conv.y);
     } else if (group === 1) {
       const columns = this.columns(x, conv.window, shape);
       const matrix = this.reshape(weight, [shape[0]!, columns.shape[0] as number]);
@@ -56,12 +63,16 @@ class Lowering {
       const product = this.op("Gemm", addend ? [matrix, columns, addend] : [matrix, columns]);
       this.reshapeTo(product, conv);
     } else {
-      const blocks = this.blocks(this.columns(x, conv.window, shape), group);
+      const blocks = this.byGroup(this.columns(x, conv.window, shape), group);
       const matrices = this.reshape(weight, [group, shape[0]! / group, blocks.shape[1] as number]);
       const product = this.op("MatMul", [matrices, blocks]);
       const addend = bias && this.reshape(bias, [group, shape[0]! / group, 1]);
       this.reshapeTo(addend ? this.op("Add", [product, addend]) : product, conv);
     }
+  }
+
+  private isBlocked({ group, window }: Conv, weight: Value): boolean {
+    return group === 1 && product(window.kernel) > 1 && this.blocks?.fits(weight) === true;
   }
 
   /** One filter for each channel: the planes [C·N, H, W] are the channels of one image, the kernels are repeated. */
@@ -104,6 +115,12 @@ class Lowering {
       this.planes(again, g, turned);
       return;
     }
+    if (plain && turnedPads.every((pad) => pad >= 0) && this.isBlocked(conv, weight)) {
+      const window = { kernel_shape: kernel, strides, dilations, pads: turnedPads };
+      const found = this.blocks!.convolve(g, weight, { shape: conv.shape, window, turned: true });
+      this.named("Identity", [found], conv.y);
+      return;
+    }
     const output_padding = image.map(
       (size, i) => size - (strides[i]! * (out[i]! - 1) + reach[i]! - pads[i]! - pads[i + 2]!),
     );
@@ -129,9 +146,11 @@ class Lowering {
       // The larger matrix first: the runtime packs the second one.
       const columns = this.columns(x, window, g.shape as number[]);
       const turned = this.op("Gemm", [columns, this.reshape(g, [shape[0]!, positions])], { transB: 1 });
-      this.reshapeTo(this.op("Transpose", [turned], { perm: [1, 0] }), conv);
+      // Of four axes: the runtime would undo a transposition of the matrix.
+      const apart = this.reshape(turned, [...shape.slice(1), shape[0]!]);
+      this.named("Transpose", [apart], conv.y, { perm: [3, 0, 1, 2] });
     } else {
-      const blocks = this.blocks(this.columns(x, window, g.shape as number[]), group);
+      const blocks = this.byGroup(this.columns(x, window, g.shape as number[]), group);
       const rows = this.reshape(g, [group, shape[0]! / group, positions]);
       this.reshapeTo(this.op("MatMul", [rows, this.op("Transpose", [blocks], { perm: [0, 2, 1] })]), conv);
     }
@@ -166,7 +185,7 @@ class Lowering {
     return made;
   }
 
-  private blocks(columns: Value, group: number): Value {
+  private byGroup(columns: Value, group: number): Value {
     const [rows, positions] = columns.shape as [number, number];
     return this.reshape(columns, [group, rows / group, positions]);
   }
