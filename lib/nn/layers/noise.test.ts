@@ -3,6 +3,7 @@
 import { type Fed, normals, runOnce } from "../../../test/support/graph-runner.ts";
 import { InvalidModelError } from "../../errors.ts";
 import { GraphBuilder } from "../../onnx/builder.ts";
+import { RandomStream } from "../../random/stream.ts";
 import { inKerasOrder } from "../layer.ts";
 import { buildNetwork, parseNetwork } from "../network.ts";
 
@@ -43,6 +44,7 @@ const mask = (shape: number[], data: number[]): Fed => ({
 describe("layers that draw in training", () => {
   const NAMES: Layer[] = [
     ["Dropout", { rate: 0.5 }],
+    ["AlphaDropout", { rate: 0.5, seed: null, noise_shape: null }],
     ["SpatialDropout1D", { rate: 0.5, seed: null }],
     ["GaussianNoise", { stddev: 0.5, seed: 3 }],
     ["GaussianDropout", { rate: 0.5, seed: null }],
@@ -72,6 +74,29 @@ describe("layers that draw in training", () => {
     x.forEach((v, i) => {
       expect(Number(found.y!.data[i])).toBeCloseTo(v * (1 + 0.5 * noise[i]!), 6);
     });
+  });
+
+  test("AlphaDropout keeps mean and variance of normal values, dropping to selu's lower end", async () => {
+    const rate = 0.3;
+    const { graph } = build([5000], [["AlphaDropout", { rate }]]);
+    const x = normals("x", [2, 5000]);
+    const random = RandomStream.named(1, "mask");
+    const kept = Array.from({ length: 10_000 }, () => (random.uniform() < 1 - rate ? 1 : 0));
+    const found = await runOnce(graph, {
+      x: feed([2, 5000], x),
+      "AlphaDropout/keep": mask([2, 5000], kept),
+    });
+    const y = Array.from(found.y!.data as Float32Array);
+    // Keras: a·(x·m + α'·(1 - m)) + b, with α' = -1.7581, a = ((1 - q)(1 + q·α'²))^-½, b = -a·α'·q.
+    const low = -1.7580993408473766;
+    const a = ((1 - rate) * (1 + rate * low ** 2)) ** -0.5;
+    x.forEach((v, i) => {
+      expect(y[i]).toBeCloseTo(a * (kept[i] ? v : low) - a * low * rate, 4);
+    });
+    const mean = y.reduce((sum, v) => sum + v, 0) / y.length;
+    const variance = y.reduce((sum, v) => sum + (v - mean) ** 2, 0) / y.length;
+    expect(Math.abs(mean)).toBeLessThan(0.05);
+    expect(Math.abs(variance - 1)).toBeLessThan(0.07);
   });
 
   test("SpatialDropout1D drops channels for all steps", async () => {

@@ -3,8 +3,9 @@
 import { ACTIVATION_LAYERS } from "../activations/table.ts";
 import type { LayerDefinition } from "../layer.ts";
 import { activation, activationLayer } from "./activation.ts";
-import { ATTENTION_ARGUMENTS, additiveAttention, attention } from "./attention.ts";
 import { activityRegularization } from "./activity-regularization.ts";
+import { alphaDropout } from "./alpha-dropout.ts";
+import { ATTENTION_ARGUMENTS, additiveAttention, attention } from "./attention.ts";
 import { batchNormalization } from "./batch-normalization.ts";
 import { concatenate } from "./concatenate.ts";
 import { conv1d, conv2d } from "./conv.ts";
@@ -47,6 +48,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Activation: activation,
   ActivityRegularization: activityRegularization,
   Add: add,
+  AlphaDropout: alphaDropout,
   AdditiveAttention: additiveAttention,
   Attention: attention,
   Average: average,
@@ -111,6 +113,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
 export const KEEPS_MASK: ReadonlySet<string> = new Set([
   "Activation",
   "ActivityRegularization",
+  "AlphaDropout",
   "BatchNormalization",
   "Dense",
   "Dropout",
