@@ -8,6 +8,7 @@ import { LOSSES } from "../lib/nn/losses/table.ts";
 import { SCHEDULES } from "../lib/optim/schedules/table.ts";
 import { OPTIMIZERS } from "../lib/optim/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
+import { CALLBACKS } from "../lib/training/callbacks/table.ts";
 
 const source = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
 const REFERENCE = source("../docs/reference.md");
@@ -109,6 +110,10 @@ describe("the reference", () => {
   test("names every optimiser and learning-rate schedule", () => {
     for (const name of [...Object.keys(OPTIMIZERS), ...Object.keys(SCHEDULES)])
       expect(REFERENCE).toContain(`\`${name}\``);
+  });
+
+  test("names every callback", () => {
+    for (const callback of Object.keys(CALLBACKS)) expect(REFERENCE).toContain(`\`${callback}\``);
   });
 
   test("names every loss", () => {

@@ -5,6 +5,7 @@
 
 import type { EpochRecord } from "../protocol/jobs.ts";
 import type { StreamState } from "../random/stream.ts";
+import type { CallbacksSnapshot } from "./callbacks/callback-list.ts";
 import { noSums, type Sums } from "./measures.ts";
 import type { TrainedState } from "./state-buffers.ts";
 
@@ -29,6 +30,9 @@ export type RunSnapshot = {
   /** The stream that the random tensors of each step are drawn from. */
   dropout: StreamState;
   history: EpochRecord[];
+  callbacks: CallbacksSnapshot;
+  /** The learning rate that a callback has set. */
+  changedRate: number | null;
 };
 
 export function epochBegin(epoch: number, shuffle: StreamState, trainSeconds: number): RunCursor {

@@ -7,6 +7,7 @@
 import * as ort from "onnxruntime-node";
 import { InvalidModelError } from "../errors.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
+import type { KeptWeights } from "./callbacks/callback-list.ts";
 import type { WeightPlan } from "./step-graph.ts";
 import { initialWeights } from "./weight-layout.ts";
 
@@ -100,6 +101,17 @@ export class StateBuffers {
     set("statistics", current.statistics, state.statistics);
     for (const [i, name] of this.optimizer.slots.entries())
       set(`slots/${name}`, current.slots[i]!, state.slots.get(name));
+  }
+
+  /** What a network needs to answer; copies. */
+  keptWeights(): KeptWeights {
+    const { weights, statistics } = this.current;
+    return { weights: dataOf(weights).slice(), statistics: dataOf(statistics).slice() };
+  }
+
+  adopt({ weights, statistics }: KeptWeights): void {
+    dataOf(this.current.weights).set(weights);
+    dataOf(this.current.statistics).set(statistics);
   }
 
   /** An optimiser that averages its weights ends with the averages. */

@@ -11,6 +11,7 @@ import type { Optimizer } from "../optim/optimizer.ts";
 import { RandomStream } from "../random/stream.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
+import type { KeptWeights } from "./callbacks/callback-list.ts";
 import { channelBlock } from "./channel-block.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
 import { MEASURES_PER_OUTPUT, type Objective } from "./objective.ts";
@@ -37,6 +38,7 @@ export type StepOptions = {
   columns?: ColumnChoice;
 };
 
+type StepSnapshot = Pick<RunSnapshot, "state" | "dropout" | "changedRate">;
 type StepSession = { session: ort.InferenceSession; feed: BatchFeed };
 
 const EVALUATION_BATCH = 256;
@@ -53,8 +55,7 @@ export class StepRunner {
   private readonly lossOut = new ort.Tensor("float32", new Float32Array(1), []);
   private readonly measuresOut: ort.Tensor;
   private done = 0;
-  /** Takes the place of the optimiser's own rate, from the next step on. */
-  changedRate: number | undefined;
+  private changedRate: number | null = null;
 
   /** @throws {InvalidInputError} when the data does not fit the network */
   constructor(options: StepOptions, examples: Examples) {
@@ -86,15 +87,36 @@ export class StepRunner {
   }
 
   /** The state and the stream of the steps' random tensors; copies. */
-  snapshot(): Pick<RunSnapshot, "state" | "dropout"> {
-    return { state: this.state(), dropout: this.dropout.state };
+  snapshot(): StepSnapshot {
+    return { state: this.state(), dropout: this.dropout.state, changedRate: this.changedRate };
   }
 
   /** @throws {InvalidModelError} when the snapshot is of another network or optimiser */
-  restore({ state, dropout }: Pick<RunSnapshot, "state" | "dropout">): void {
+  restore({ state, dropout, changedRate }: StepSnapshot): void {
     this.buffers.restore(state);
     this.dropout = new RandomStream(dropout);
     this.done = state.step;
+    this.changedRate = changedRate;
+  }
+
+  /** The learning rate of the next step. */
+  learningRate(): number {
+    return this.changedRate ?? this.options.optimizer.learningRate.at(this.done + 1);
+  }
+
+  /** Takes the place of the optimiser's own rate. */
+  setLearningRate(rate: number): void {
+    this.changedRate = rate;
+  }
+
+  /** What the network needs to answer; copies. */
+  keptWeights(): KeptWeights {
+    return this.buffers.keptWeights();
+  }
+
+  /** Goes back to weights of earlier; the optimiser's slots stay as they are. */
+  adopt(kept: KeptWeights): void {
+    this.buffers.adopt(kept);
   }
 
   /** Whether every weight and statistic is a number. */
@@ -129,11 +151,9 @@ export class StepRunner {
     const { session, feed } = await this.session("training", rows.length);
     feed.fill(rows);
     feed.drawMasks(this.dropout);
+    const rate = this.learningRate();
     this.done++;
-    const { optimizer } = this.options;
-    (this.scalars.data as Float32Array).set(
-      optimizer.scalars(this.step, this.changedRate ?? optimizer.learningRate.at(this.step)),
-    );
+    (this.scalars.data as Float32Array).set(this.options.optimizer.scalars(this.step, rate));
     const { feeds, fetches } = this.buffers.stepTensors();
     await nativeCall(() =>
       session.run({ ...feed.feeds, ...feeds, scalars: this.scalars }, { ...fetches, ...this.results() }),

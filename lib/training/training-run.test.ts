@@ -7,7 +7,7 @@ import { rowRange, rowsOf } from "../data/examples.ts";
 import { CancelledError, InvalidInputError, InvalidModelError, TrainingDivergedError } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
-import { optimizerOf } from "../optim/table.ts";
+import { OPTIMIZERS, optimizerOf } from "../optim/table.ts";
 import type { TrainingProgress } from "../protocol/jobs.ts";
 import { RandomStream } from "../random/stream.ts";
 import { BatchFeed } from "./batch-feed.ts";
@@ -285,6 +285,59 @@ describe("optimiser options", () => {
     expect(seen[2]).not.toEqual(seen[1]);
     expect(seen[3]).toEqual(seen[2]);
     expect(seen[4]).toEqual(seen[2]);
+  });
+});
+
+describe("callbacks", () => {
+  const of = (class_name: string, config: Record<string, unknown>) => ({ class_name, config });
+  const examples = () => noise(60, [5]);
+  const given = { layers: [["Dense", { units: 30, activation: "tanh" }], SOFTMAX] as Layer[], shape: [5] };
+  const wild = { ...given, epochs: 40, batchSize: 12, validationSplit: 0.3, optimize: sgd(1) };
+
+  test.each([
+    ["EarlyStopping", { patience: 4, restore_best_weights: true }],
+    ["ModelCheckpoint", { save_best_only: true }],
+  ])("%s leaves the run with the weights of its best epoch", async (name, config) => {
+    const seen: { weights: Float32Array; loss: number }[] = [];
+    await using(runOf({ ...wild, callbacks: [of(name, config)] }, examples()), async (run) => {
+      const history = await run.run({
+        epochCompleted: ({ validationLoss }) => {
+          seen.push({ weights: run.state().weights, loss: validationLoss! });
+        },
+      });
+      const best = seen.reduce((a, b) => (b.loss < a.loss ? b : a));
+      expect(run.state().weights).toEqual(best.weights);
+      expect(best).not.toBe(seen.at(-1));
+      if (name === "EarlyStopping") expect(history).toHaveLength(seen.indexOf(best) + 1 + 4);
+      else expect(history).toHaveLength(40);
+    });
+  });
+
+  test("a rate that falls to nought leaves the weights as they are, whatever the optimiser", async () => {
+    const plateau = of("ReduceLROnPlateau", { monitor: "loss", patience: 0, mode: "max", factor: 0 });
+    for (const name of Object.keys(OPTIMIZERS)) {
+      const optimize = of(name, { learning_rate: 0.01 });
+      const options = { ...given, optimize, epochs: 4, batchSize: 60, callbacks: [plateau] };
+      await using(runOf(options, examples()), async (run) => {
+        const seen: Float32Array[] = [run.state().weights];
+        await run.run({ epochCompleted: () => seen.push(run.state().weights) });
+        // The first epoch is the best so far; from the second on the loss is not higher, and the rate nought.
+        expect({
+          name,
+          moved: seen.slice(1).map((weights, i) => weights.some((w, k) => w !== seen[i]![k])),
+        }).toEqual({
+          name,
+          moved: [true, true, false, false],
+        });
+      });
+    }
+  });
+
+  test("are refused for figures the run does not have", () => {
+    const callbacks = [of("EarlyStopping", {})];
+    expect(() => runOf({ ...given, callbacks }, examples())).toThrow(
+      'callbacks[0].monitor: received "val_loss", expected one of loss, accuracy',
+    );
   });
 });
 

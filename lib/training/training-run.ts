@@ -8,6 +8,7 @@ import { type Examples, splitRows } from "../data/examples.ts";
 import { CancelledError, TrainingDivergedError } from "../errors.ts";
 import type { EpochRecord, TrainingProgress } from "../protocol/jobs.ts";
 import { RandomStream } from "../random/stream.ts";
+import { type CallbackHost, CallbackList, figuresOf } from "./callbacks/callback-list.ts";
 import { addStep, type Means, meansOf, type StepResult } from "./measures.ts";
 import { epochBegin, type RunCursor, type RunSnapshot } from "./run-snapshot.ts";
 import type { TrainedState } from "./state-buffers.ts";
@@ -19,6 +20,8 @@ export type RunOptions = StepOptions & {
   batchSize: number;
   /** Share of the examples held out for validation. */
   validationSplit: number;
+  /** As Keras serialises them. @default none */
+  callbacks?: readonly unknown[];
 };
 
 export type RunListener = {
@@ -39,6 +42,9 @@ export class TrainingRun {
   private readonly steps: StepRunner;
   private readonly trainRows: Uint32Array;
   private readonly validationRows: Uint32Array;
+  private readonly callbacks: CallbackList;
+  /** Set by a callback: no epoch follows. */
+  private stopped = false;
   private history: EpochRecord[] = [];
   private cursor: RunCursor;
   /** When the cursor's times were brought up to date. */
@@ -46,7 +52,7 @@ export class TrainingRun {
   private lastReport = Number.NEGATIVE_INFINITY;
   private lastEpochReport = Number.NEGATIVE_INFINITY;
 
-  /** @throws {InvalidInputError} when the data does not fit the network */
+  /** @throws {InvalidInputError} when the data does not fit the network, or a callback the run */
   constructor(options: RunOptions, examples: Examples) {
     this.options = options;
     this.steps = new StepRunner(options, examples);
@@ -54,6 +60,8 @@ export class TrainingRun {
     this.trainRows = rows.train;
     this.validationRows = rows.validation;
     this.stepsPerEpoch = Math.ceil(rows.train.length / options.batchSize);
+    this.callbacks = new CallbackList(options.callbacks ?? [], options.optimizer.learningRate);
+    this.callbacks.assertMonitored(figuresOf(this.steps.outputs, rows.validation.length > 0));
     this.cursor = epochBegin(1, RandomStream.named(options.seed, "shuffle").state, 0);
   }
 
@@ -85,17 +93,21 @@ export class TrainingRun {
   }
 
   /**
-   * Runs every epoch that is left; afterwards the state holds the optimiser's final weights.
+   * Runs every epoch that is left, unless a callback stops it; afterwards the state holds the weights that a callback
+   * restored, or the optimiser's final ones.
    * @throws {CancelledError} {TrainingDivergedError}
    */
   async run(listener: RunListener = {}): Promise<EpochRecord[]> {
     this.countedAt = performance.now();
-    while (this.cursor.epoch <= this.options.epochs) {
+    while (this.cursor.epoch <= this.options.epochs && !this.stopped) {
       const record = await this.runEpoch(listener);
       this.history.push(record);
+      this.callbacks.epochEnded(record, this.host);
       listener.epochCompleted?.(record);
     }
     this.steps.adoptFinalWeights();
+    const kept = this.callbacks.finalWeights();
+    if (kept) this.steps.adopt(kept);
     return this.history;
   }
 
@@ -107,6 +119,7 @@ export class TrainingRun {
       ...this.steps.snapshot(),
       cursor: { ...cursor, sums: structuredClone(sums) },
       history: [...this.history],
+      callbacks: this.callbacks.snapshot(),
     };
   }
 
@@ -116,6 +129,7 @@ export class TrainingRun {
    */
   restore(snapshot: RunSnapshot): void {
     this.steps.restore(snapshot);
+    this.callbacks.restore(snapshot.callbacks);
     this.cursor = { ...snapshot.cursor, sums: structuredClone(snapshot.cursor.sums) };
     this.history = [...snapshot.history];
   }
@@ -171,6 +185,15 @@ export class TrainingRun {
       ...(validation && validationRecord(validation)),
     };
   }
+
+  private readonly host: CallbackHost = {
+    learningRate: () => this.steps.learningRate(),
+    setLearningRate: (rate) => this.steps.setLearningRate(rate),
+    currentWeights: () => this.steps.keptWeights(),
+    stop: () => {
+      this.stopped = true;
+    },
+  };
 
   private rest({ cancelled, atRest }: RunListener): Promise<void> | undefined {
     if (cancelled?.()) throw new CancelledError("The training run");

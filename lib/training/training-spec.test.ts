@@ -255,6 +255,60 @@ describe("a training request", () => {
     expect(error.message).toContain(word);
   });
 
+  test.each<[string, Record<string, unknown>, string]>([
+    ["by no list", { callbacks: "EarlyStopping" }, 'received "EarlyStopping", expected a list of at most 16'],
+    ["by too long a list", { callbacks: Array(17).fill("TerminateOnNaN") }, "a list of at most 16"],
+    ["unknown", { callbacks: ["EarlyStoping"] }, "did you mean 'EarlyStopping'?"],
+    [
+      "with an unknown option",
+      { callbacks: [{ class_name: "EarlyStopping", config: { patient: 1 } }] },
+      "callbacks[0].patient: no such option; did you mean 'patience'?",
+    ],
+    [
+      "that go by validation where there is none",
+      { callbacks: ["TerminateOnNaN", "EarlyStopping"] },
+      'callbacks[1].monitor: received "val_loss", expected one of loss, accuracy: the figures this run has',
+    ],
+    [
+      "that go by a figure nobody computes",
+      { callbacks: [{ class_name: "EarlyStopping", config: { monitor: "auc" } }] },
+      'received "auc"',
+    ],
+    [
+      "that set a rate which a schedule sets",
+      {
+        callbacks: [{ class_name: "ReduceLROnPlateau", config: { monitor: "loss" } }],
+        optimizer: {
+          class_name: "SGD",
+          config: {
+            learning_rate: {
+              class_name: "ExponentialDecay",
+              config: { initial_learning_rate: 0.1, decay_steps: 1, decay_rate: 0.5 },
+            },
+          },
+        },
+      },
+      "a schedule would overrule it",
+    ],
+    ["stored too often", { checkpointSeconds: 0 }, "checkpointSeconds: received 0"],
+  ])("with callbacks %s is refused", (_, changes, message) => {
+    const error = refusal(given(changes));
+    expect(error.code).toBe(400);
+    expect(error.message).toContain(message);
+  });
+
+  test("with callbacks that fit is taken as it is", () => {
+    const callbacks = [
+      { class_name: "EarlyStopping", config: { patience: 2 } },
+      { class_name: "ReduceLROnPlateau", config: { monitor: "val_accuracy" } },
+    ];
+    const data = { dataset: "mnist", validationSplit: 0.1 };
+    const spec = parseTrainingSpec(given({ callbacks, data, checkpointSeconds: 2 }));
+    expect(spec).toMatchObject({ callbacks, checkpointSeconds: 2 });
+    expect(parseTrainingSpec(spec)).toEqual(spec);
+    expect(Object.keys(parseTrainingSpec(given({ callbacks: [] })))).not.toContain("callbacks");
+  });
+
   test("with a learning rate that is no number is refused", () => {
     const error = refusal(given({ optimizer: { class_name: "SGD", config: { learning_rate: "fast" } } }));
     expect(error.code).toBe(400);

@@ -4,9 +4,11 @@
  */
 
 import { InvalidInputError, InvalidModelError } from "../errors.ts";
+import { kerasObject } from "../nn/config-reader.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
-import type { TrainingSpec } from "../protocol/jobs.ts";
+import type { KerasObject, TrainingSpec } from "../protocol/jobs.ts";
+import { CallbackList, figuresOf } from "./callbacks/callback-list.ts";
 import { objectiveOf, readLosses } from "./read-objective.ts";
 import { planWeights } from "./step-graph.ts";
 
@@ -20,6 +22,8 @@ const DEFAULTS = {
   seed: 0,
   promote: true,
 };
+/** Each may keep a copy of the weights. */
+const MAX_CALLBACKS = 16;
 const KNOWN = [
   "model",
   "architecture",
@@ -28,6 +32,7 @@ const KNOWN = [
   "lossWeights",
   "classWeights",
   "optimizer",
+  "callbacks",
   "epochs",
   "batchSize",
   "seed",
@@ -67,7 +72,11 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     throw new InvalidModelError("architecture", "the network has no weights to train");
   objectiveOf({ loss, ...weighed }, network, plan);
   const optimizer = given.optimizer ?? DEFAULTS.optimizer;
-  optimizerOf(optimizer);
+  const { learningRate } = optimizerOf(optimizer);
+  const callbacks = readCallbacks(given.callbacks);
+  // Which outputs have an accuracy is up to the data; everything else is known by now.
+  const outputs = network.outputs.map(({ name }) => ({ name, isClasses: true }));
+  new CallbackList(callbacks, learningRate).assertMonitored(figuresOf(outputs, share > 0));
 
   return {
     model,
@@ -83,6 +92,7 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     loss,
     ...weighed,
     optimizer: optimizer as TrainingSpec["optimizer"],
+    ...(callbacks.length > 0 ? { callbacks } : {}),
     epochs: integer(given.epochs ?? DEFAULTS.epochs, "epochs", 1, 100_000),
     batchSize: integer(given.batchSize ?? DEFAULTS.batchSize, "batchSize", 1, 65_536),
     seed: integer(given.seed ?? DEFAULTS.seed, "seed", 0, 2 ** 32 - 1),
@@ -91,6 +101,17 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
       : { checkpointSeconds: seconds(given.checkpointSeconds, "checkpointSeconds") }),
     promote,
   };
+}
+
+function readCallbacks(value: unknown): KerasObject[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value) || value.length > MAX_CALLBACKS)
+    return refuse(
+      "callbacks",
+      value,
+      `a list of at most ${MAX_CALLBACKS} callbacks {"class_name", "config"}`,
+    );
+  return value.map((callback, i) => kerasObject(callback, `callbacks[${i}]`));
 }
 
 /** `{name: value}`, read, or nothing where it is not given. */

@@ -70,6 +70,7 @@ serveTask(
           network,
           objective,
           optimizer,
+          callbacks: spec.callbacks ?? [],
           epochs,
           batchSize,
           seed,
