@@ -46,6 +46,17 @@ export class Report {
     this.#ratios.set(name, median(a.samples) / median(b.samples));
   }
 
+  /** Records a ratio that was computed of others. */
+  setRatio(name: string, value: number): void {
+    if (!(value > 0)) throw new RangeError(`${name}: a ratio must be above 0, got ${value}`);
+    this.#ratios.set(name, value);
+  }
+
+  /** Median of the samples so far. */
+  median(name: string): number {
+    return median(this.#seriesOf(name).samples);
+  }
+
   /** Adds, round by round, how much more `name` took than `base`. */
   difference(result: string, name: string, base: string): void {
     const [a, b] = [this.#seriesOf(name), this.#seriesOf(base)];
