@@ -24,7 +24,8 @@ export function gradients(graph: GraphBuilder, loss: Value, parameters: readonly
   const forward = [...graph.nodes];
   const dependent = new Set(parameters.map((p) => p.name));
   for (const node of forward)
-    if (node.inputs.some((name) => dependent.has(name))) for (const name of node.outputs) dependent.add(name);
+    if (node.inputs.some((name) => dependent.has(name)))
+      for (const name of node.outputs) if (isContinuous(graph, name)) dependent.add(name);
 
   const partial = new Map<string, Value[]>();
   const one = graph.scalar(1);
@@ -60,6 +61,11 @@ export function gradients(graph: GraphBuilder, loss: Value, parameters: readonly
   }
 
   return parameters.map((parameter) => total(parameter.name) ?? zeros(graph, parameter));
+}
+
+/** Comparisons and indices change in steps: nothing flows back through them. */
+function isContinuous(graph: GraphBuilder, name: string): boolean {
+  return name !== "" && graph.valueOf(name).datatype.startsWith("FP");
 }
 
 function zeros(graph: GraphBuilder, like: Value): Value {

@@ -310,6 +310,18 @@ function moving(): Case[] {
     { op: "Pad", title: "of two axes", inputs: [x([2, 3]), ints(1, 0, 2, 1), fixed([], [0.5])] },
     { op: "Pad", title: "that cuts and adds", inputs: [x([4, 3]), ints(-1, 2, 2, -1)] },
     { op: "Pad", title: "of named axes", inputs: [x([2, 3, 2]), ints(1, 2), undefined, ints(1)] },
+    { op: "Gather", title: "rows, some more than once", inputs: [x([5, 3]), ints(1, 4, 1, 1, -1, 0)] },
+    {
+      op: "Gather",
+      title: "rows of a matrix of ids",
+      inputs: [x([4, 2, 3]), { ...ints(0, 3, 3, 1, 0, 3), shape: [3, 2] }],
+    },
+    { op: "Slice", title: "turned about", inputs: [x([4, 3]), ints(-1), ints(-5), ints(0), ints(-1)] },
+    {
+      op: "Slice",
+      title: "part of one axis turned about, of another not",
+      inputs: [x([5, 4]), ints(3, 1), ints(0, 3), ints(0, 1), ints(-1, 1)],
+    },
     { op: "Slice", title: "begins before the start", inputs: [x([4, 5]), ints(-100), ints(2), ints(0)] },
   ];
 }
@@ -730,7 +742,7 @@ describe("the walk back through a graph", () => {
     expect(refuse((g, a) => sum(g, g.op("Pow", [g.scalar(2), a])))).toThrow("the exponent cannot be trained");
     expect(
       refuse((g, a) => sum(g, g.op("Slice", [a, g.ints([0]), g.ints([3]), g.ints([0]), g.ints([2])]))),
-    ).toThrow("only steps of 1 are differentiated");
+    ).toThrow("only steps of 1 and -1 are differentiated");
     expect(
       refuse((g, a) => {
         const labels = g.initializer("labels", { datatype: "INT64", shape: [3], data: new BigInt64Array(3) });

@@ -36,6 +36,11 @@ export class ConfigReader {
     return undefined;
   }
 
+  /** Whether a field is there, be it null, where that is not the same as leaving it out. */
+  states(name: string): boolean {
+    return name in this.config || camel(name) in this.config;
+  }
+
   /** Accepts fields that have no effect here. */
   ignore(...names: string[]): void {
     for (const name of names) this.raw(name);

@@ -231,7 +231,7 @@ describe("refused functional models", () => {
     [
       "a constant argument",
       functional([x, dense("out", [{ args: [tensor("x"), 2], kwargs: {} }])]),
-      "layer 'out'.inbound_nodes: received 2, expected a tensor of the model",
+      "layer 'out'.inbound_nodes, argument 'args[1]': received 2, expected null",
     ],
     [
       "two tensors for a layer that takes one",

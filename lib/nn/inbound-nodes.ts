@@ -6,7 +6,8 @@
  * - Keras 2 and TensorFlow.js: `[[[layer, application, output, kwargs], ...], ...]`, a tensor among the keyword
  *   arguments being `[layer, application, output]`.
  *
- * Positional arguments that are no tensor would change what the layer does and are refused.
+ * A number among the positional arguments, as `not_equal(x, 0)` has, is an option by its place, `args[1]`; others that
+ * are no tensor are refused.
  */
 
 import { InvalidModelError } from "../errors.ts";
@@ -38,8 +39,13 @@ export function readInboundNodes(value: unknown, where: string): InboundNode[] {
     if (Array.isArray(node)) return readKeras2(node, where);
     const { args, kwargs } = (node ?? {}) as { args?: unknown; kwargs?: unknown };
     if (!Array.isArray(args)) return refuse(where, node, "{args, kwargs} or a list of tensors");
-    const inputs = args.flatMap((argument: unknown) => readArgument(argument, where));
-    return { inputs, ...readKeywords(kwargs, where) };
+    const { tensors, options } = readKeywords(kwargs, where);
+    const inputs = args.flatMap((argument: unknown, place) => {
+      if (place === 0 || typeof argument !== "number") return readArgument(argument, where);
+      options.set(`args[${place}]`, argument);
+      return [];
+    });
+    return { inputs, tensors, options };
   });
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { InvalidModelError } from "../errors.ts";
+import type { Value } from "../onnx/builder.ts";
 import { ONNX_TYPE } from "../onnx/proto.ts";
 import { type DeclaredLayer, kerasShape, type LayerContext, type LayerValue } from "./layer.ts";
 import { KEEPS_MASK, TAKES_INTEGERS } from "./layers/table.ts";
@@ -81,6 +82,9 @@ export function applyModel(
         return integers ? value : asFloats(inner, value);
       });
       const named = new Map([...tensors].map(([name, list]) => [name, list.map(read)]));
+      // A mask given in the call takes the place of the one that came with the input.
+      const [counts] = named.get("mask") ?? [];
+      if (counts && taken[0]) taken[0] = { ...taken[0], mask: asMask(inner, counts, taken[0]) };
       const given = layer.apply(inner, taken, { tensors: named, options });
       const outputs: readonly LayerValue[] = Array.isArray(given) ? given : [given];
       const mask = KEEPS_MASK.has(layer.className) ? taken[0]?.mask : undefined;
@@ -92,6 +96,14 @@ export function applyModel(
     }
   }
   return model.outputs.map(read);
+}
+
+function asMask({ graph }: LayerContext, counts: LayerValue, input: LayerValue): Value {
+  const [batch, steps] = kerasShape(input);
+  const { value } = counts;
+  if (value.shape.join() !== `${batch},${steps}`)
+    throw new InvalidModelError("mask", `received [${value.shape.join(",")}], expected [${batch},${steps}]`);
+  return value.datatype === "BOOL" ? value : graph.op("Cast", [value], { to: ONNX_TYPE.BOOL });
 }
 
 function asFloats({ graph }: LayerContext, given: LayerValue): LayerValue {

@@ -135,8 +135,10 @@ function checkCall(className: string, { inputs, tensors, options }: InboundNode,
   if (inputs.length > 1 && !TAKES_SEVERAL.has(className) && !Object.hasOwn(MODELS, className))
     throw new InvalidModelError(where, `${className} takes one tensor, received ${inputs.length}`);
   const known = CALL_ARGUMENTS[className] ?? [];
+  // Keras 3 writes `training: false` at times; a call of the whole model overrides it.
+  const without = (name: string, value: unknown) => name === "training" && value === false;
   for (const [name, value] of [...tensors, ...options])
-    if (!known.includes(name))
+    if (!known.includes(name) && !without(name, value))
       throw new InvalidModelError(
         `${where}, argument '${name}'`,
         `received ${JSON.stringify(value)}, expected null: it is not supported`,

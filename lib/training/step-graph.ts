@@ -15,6 +15,7 @@ import { type BuiltNetwork, buildNetwork, type Network } from "../nn/network.ts"
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { opsetsOf } from "../onnx/channel-blocks.ts";
 import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
+import { lowerSequences } from "../onnx/passes/lower-sequences.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
@@ -120,6 +121,7 @@ export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimiz
     graph.output(graph.op("Concat", updated, { axis: 0 }), "statistics_next");
   }
   lowerColumnConv(graph, options.channelBlock);
+  lowerSequences(graph);
   return { bytes: serialise(graph), randomInputs: step.randomInputs };
 }
 

@@ -1,6 +1,7 @@
 /** Gradients of operators that only move data: the way back. */
 
-import type { GradientRule } from "../gradient-rule.ts";
+import type { Value } from "../../onnx/builder.ts";
+import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 const reshape: GradientRule = (c) => [c.reshape(c.gradient(), c.input(0).shape)];
 
@@ -27,24 +28,38 @@ const split: GradientRule = (c) => {
 
 const expand: GradientRule = (c) => [c.unbroadcast(c.gradient(), c.input(0))];
 
-/** Pads the gradient of a slice (steps of 1) back to the size it was cut from. */
+/** Pads the gradient of a slice back to the size it was cut from, turned back where the steps are -1. */
 const slice: GradientRule = (c) => {
   const x = c.input(0);
   const shape = c.known(x.shape);
   const starts = c.view.constant(1);
-  const axes = c.has(3) ? c.view.constant(3) : starts.map((_, i) => i);
-  if (c.has(4) && c.view.constant(4).some((step) => step !== 1))
-    return c.view.fail("only steps of 1 are differentiated");
-  const before = shape.map(() => 0);
-  axes.forEach((given, i) => {
-    const axis = c.view.axis(given, shape.length);
-    const size = shape[axis]!;
-    before[axis] = Math.min(Math.max(starts[i]! < 0 ? starts[i]! + size : starts[i]!, 0), size);
-  });
+  const axes = (c.has(3) ? c.view.constant(3) : starts.map((_, i) => i)).map((axis) =>
+    c.view.axis(axis, shape.length),
+  );
+  const steps = c.has(4) ? c.view.constant(4) : starts.map(() => 1);
+  if (steps.some((step) => step !== 1 && step !== -1))
+    return c.view.fail("only steps of 1 and -1 are differentiated");
   const cut = c.known(c.output().shape);
+  const before = shape.map(() => 0);
+  axes.forEach((axis, i) => {
+    const size = shape[axis]!;
+    const start = starts[i]! < 0 ? starts[i]! + size : starts[i]!;
+    before[axis] =
+      steps[i] === 1 ? Math.min(Math.max(start, 0), size) : Math.min(start, size - 1) - cut[axis]! + 1;
+  });
   const after = shape.map((size, axis) => size - before[axis]! - cut[axis]!);
-  return [c.op("Pad", [c.gradient(), c.graph.ints([...before, ...after]), c.scalar(0)])];
+  const backwards = axes.filter((_, i) => steps[i] === -1);
+  const gradient = backwards.length > 0 ? turned(c, c.gradient(), backwards) : c.gradient();
+  if ([...before, ...after].every((size) => size === 0)) return [gradient];
+  return [c.op("Pad", [gradient, c.graph.ints([...before, ...after]), c.scalar(0)])];
 };
+
+/** The elements along `axes` from the last to the first. */
+function turned(c: GradientContext, value: Value, axes: readonly number[]): Value {
+  const every = (of: (axis: number) => number) => c.graph.ints(axes.map(of));
+  const ends = every((axis) => -c.known(value.shape)[axis]! - 1);
+  return c.op("Slice", [value, every(() => -1), ends, c.graph.ints(axes), every(() => -1)]);
+}
 
 /** Cuts off what padding with a constant added, and gives back zeros for what it cut off. */
 const pad: GradientRule = (c) => {
@@ -52,6 +67,26 @@ const pad: GradientRule = (c) => {
     return c.view.fail("only padding with a constant is differentiated");
   const back = c.graph.ints(c.view.constant(1).map((size) => -size));
   return [c.op("Pad", [c.gradient(), back, c.scalar(0), ...(c.has(3) ? [c.input(3)] : [])])];
+};
+
+/**
+ * Rows picked by index: their gradients are summed where they come from. ScatterND does the same in a quarter of the
+ * time and loses sums: ONNX Runtime's threads add to one row at once.
+ */
+const gather: GradientRule = (c) => {
+  const [table, indices, g] = [c.input(0), c.input(1), c.gradient()];
+  if (c.view.axis(c.view.int("axis", 0), table.shape.length) !== 0)
+    return c.view.fail("only rows are differentiated");
+  const [rows, ...rest] = c.known(table.shape) as [number, ...number[]];
+  const size = rest.reduce((a, b) => a * b, 1);
+  const count = c.known(indices.shape).reduce((a, b) => a * b, 1);
+  const spread = c.op("Expand", [c.reshape(indices, [count, 1]), c.graph.ints([count, size])]);
+  const zeros = c.op("Expand", [c.scalar(0), c.graph.ints([rows, size])]);
+  const sums = c.op("ScatterElements", [zeros, spread, c.reshape(g, [count, size])], {
+    axis: 0,
+    reduction: "add",
+  });
+  return [c.reshape(sums, table.shape)];
 };
 
 export const structure: Record<string, GradientRule> = {
@@ -64,5 +99,6 @@ export const structure: Record<string, GradientRule> = {
   Split: split,
   Expand: expand,
   Slice: slice,
+  Gather: gather,
   Pad: pad,
 };

@@ -7,6 +7,7 @@ import { activityRegularization } from "./activity-regularization.ts";
 import { alphaDropout } from "./alpha-dropout.ts";
 import { ATTENTION_ARGUMENTS, additiveAttention, attention } from "./attention.ts";
 import { batchNormalization } from "./batch-normalization.ts";
+import { bidirectional } from "./bidirectional.ts";
 import { concatenate } from "./concatenate.ts";
 import { conv1d, conv2d } from "./conv.ts";
 import { conv1dTranspose, conv2dTranspose } from "./conv-transpose.ts";
@@ -15,6 +16,7 @@ import { dense } from "./dense.ts";
 import { depthwiseConv1d, depthwiseConv2d } from "./depthwise-conv.ts";
 import { dot } from "./dot.ts";
 import { dropout, spatialDropout1d, spatialDropout2d } from "./dropout.ts";
+import { embedding } from "./embedding.ts";
 import { flatten } from "./flatten.ts";
 import {
   globalAveragePooling1d,
@@ -23,7 +25,11 @@ import {
   globalMaxPooling2d,
 } from "./global-pooling.ts";
 import { groupNormalization } from "./group-normalization.ts";
+import { gru } from "./gru.ts";
 import { layerNormalization, rmsNormalization } from "./layer-normalization.ts";
+import { lstm } from "./lstm.ts";
+import { any, NOT_EQUAL_ARGUMENTS, notEqual } from "./mask-operations.ts";
+import { masking } from "./masking.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { MULTI_HEAD_ARGUMENTS, multiHeadAttention } from "./multi-head-attention.ts";
 import { gaussianDropout, gaussianNoise } from "./noise.ts";
@@ -32,10 +38,12 @@ import { permute } from "./permute.ts";
 import { averagePooling1d, averagePooling2d, maxPooling1d, maxPooling2d } from "./pooling.ts";
 import { positionEmbedding } from "./position-embedding.ts";
 import { prelu } from "./prelu.ts";
+import { RECURRENT_ARGUMENTS } from "./recurrent.ts";
 import { repeatVector } from "./repeat-vector.ts";
 import { rescaling } from "./rescaling.ts";
 import { reshape } from "./reshape.ts";
 import { separableConv1d, separableConv2d } from "./separable-conv.ts";
+import { simpleRnn } from "./simple-rnn.ts";
 import { sinePositionEncoding } from "./sine-position-encoding.ts";
 import { timeDistributed } from "./time-distributed.ts";
 import { DECODER_ARGUMENTS, transformerDecoder } from "./transformer-decoder.ts";
@@ -51,10 +59,12 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   AlphaDropout: alphaDropout,
   AdditiveAttention: additiveAttention,
   Attention: attention,
+  Any: any,
   Average: average,
   AveragePooling1D: averagePooling1d,
   AveragePooling2D: averagePooling2d,
   BatchNormalization: batchNormalization,
+  Bidirectional: bidirectional,
   Concatenate: concatenate,
   Conv1D: conv1d,
   Conv1DTranspose: conv1dTranspose,
@@ -67,7 +77,9 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   DepthwiseConv2D: depthwiseConv2d,
   Dot: dot,
   Dropout: dropout,
+  Embedding: embedding,
   Flatten: flatten,
+  GRU: gru,
   GaussianDropout: gaussianDropout,
   GaussianNoise: gaussianNoise,
   GlobalAveragePooling1D: globalAveragePooling1d,
@@ -75,7 +87,9 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   GlobalMaxPooling1D: globalMaxPooling1d,
   GlobalMaxPooling2D: globalMaxPooling2d,
   GroupNormalization: groupNormalization,
+  LSTM: lstm,
   LayerNormalization: layerNormalization,
+  Masking: masking,
   MaxPooling1D: maxPooling1d,
   MaxPooling2D: maxPooling2d,
   Maximum: maximum,
@@ -83,6 +97,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   MultiHeadAttention: multiHeadAttention,
   Multiply: multiply,
   Normalization: normalization,
+  NotEqual: notEqual,
   PReLU: prelu,
   RMSNormalization: rmsNormalization,
   Permute: permute,
@@ -92,6 +107,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Reshape: reshape,
   SeparableConv1D: separableConv1d,
   SeparableConv2D: separableConv2d,
+  SimpleRNN: simpleRnn,
   SinePositionEncoding: sinePositionEncoding,
   SpatialDropout1D: spatialDropout1d,
   SpatialDropout2D: spatialDropout2d,
@@ -132,13 +148,24 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
 ]);
 
 /** Layers that work on whole numbers as they come; to all others inputs are given as FP32. */
-export const TAKES_INTEGERS: ReadonlySet<string> = new Set([]);
+export const TAKES_INTEGERS: ReadonlySet<string> = new Set(["Any", "Embedding", "NotEqual"]);
+
+/** Of layers that use the mask of their input, which may come with the call as well. */
+const MASK = ["mask"];
 
 /** Which arguments besides its inputs a layer may be called with, as `inbound_nodes` write them; others are refused. */
 export const CALL_ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   AdditiveAttention: ATTENTION_ARGUMENTS,
   Attention: ATTENTION_ARGUMENTS,
+  BatchNormalization: MASK,
+  Bidirectional: RECURRENT_ARGUMENTS,
+  GRU: RECURRENT_ARGUMENTS,
+  GlobalAveragePooling1D: MASK,
+  LSTM: RECURRENT_ARGUMENTS,
   MultiHeadAttention: MULTI_HEAD_ARGUMENTS,
+  NotEqual: NOT_EQUAL_ARGUMENTS,
+  SimpleRNN: RECURRENT_ARGUMENTS,
+  TimeDistributed: MASK,
   TransformerDecoder: DECODER_ARGUMENTS,
   TransformerEncoder: ENCODER_ARGUMENTS,
 };
@@ -149,12 +176,16 @@ export const TAKES_SEVERAL: ReadonlySet<string> = new Set([
   "AdditiveAttention",
   "Attention",
   "Average",
+  "Bidirectional",
   "Concatenate",
   "Dot",
+  "GRU",
+  "LSTM",
   "Maximum",
   "Minimum",
   "MultiHeadAttention",
   "Multiply",
+  "SimpleRNN",
   "Subtract",
   "TransformerDecoder",
 ]);

@@ -194,6 +194,7 @@ export const structure: Record<string, ShapeRule> = {
   Gather: gather,
   Pad: pad,
   Resize: resize,
+  CumSum: sameAsData,
   ScatterElements: sameAsData,
   OneHot: oneHot,
 };
