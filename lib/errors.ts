@@ -263,11 +263,16 @@ export class DatasetCorruptError extends MoietyError {
 export class TrainingDivergedError extends MoietyError {
   readonly code = 422;
   readonly type = "TRAINING_DIVERGED";
-  constructor(epoch: number, step: number, loss: number) {
-    super(`Training diverged: loss became ${loss} at epoch ${epoch}, step ${step}`, {
+  /** `origin`: what was the first not to be finite, and the layer it belongs to, where these could be found. */
+  constructor(epoch: number, step: number, loss: number, origin?: { layer?: string; what: string }) {
+    const where = origin
+      ? `; it began in ${origin.layer === undefined ? origin.what : `layer '${origin.layer}': ${origin.what}`}`
+      : "";
+    super(`Training diverged: loss became ${loss} at epoch ${epoch}, step ${step}${where}`, {
       epoch,
       step,
       loss: String(loss),
+      ...origin,
     });
   }
 }

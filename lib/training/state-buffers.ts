@@ -69,6 +69,15 @@ export class StateBuffers {
     [this.current, this.spare] = [this.spare, this.current];
   }
 
+  /** The state before the last step, as a step reads it, and the one after it. */
+  aroundLastStep(): { feeds: Record<string, ort.Tensor>; next: KeptWeights } {
+    const { weights, statistics } = this.current;
+    return {
+      feeds: weightFeeds(this.spare, this.hasStatistics),
+      next: { weights: dataOf(weights), statistics: dataOf(statistics) },
+    };
+  }
+
   isFinite(): boolean {
     return [this.current.weights, this.current.statistics].every((tensor) =>
       dataOf(tensor).every(Number.isFinite),

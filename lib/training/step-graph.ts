@@ -137,7 +137,8 @@ export function compileEvaluationStep(plan: WeightPlan, options: StepSpec): Uint
   return serialise(graph);
 }
 
-function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepSpec, training: boolean) {
+/** The forward graph and what is measured of it, as both kinds of step have it. */
+export function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepSpec, training: boolean) {
   const { network, objective, batchSize, data } = options;
   const inputs = network.inputs.map(({ name, shape, datatype }, i) => {
     const fed = graph.input(`input/${name}`, data.inputs[i]!.datatype, [batchSize, ...shape]);
@@ -202,7 +203,7 @@ function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string
   );
 }
 
-function serialise(graph: GraphBuilder): Uint8Array {
+export function serialise(graph: GraphBuilder): Uint8Array {
   const built = graph.build();
   return writeModel({ graph: built, opsets: opsetsOf(built), producer: "moiety", metadata: {} });
 }

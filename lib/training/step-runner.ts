@@ -13,6 +13,7 @@ import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
 import type { KeptWeights } from "./callbacks/callback-list.ts";
 import { channelBlock } from "./channel-block.ts";
+import { type DivergenceOrigin, findDivergence } from "./divergence.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
 import { MEASURES_PER_OUTPUT, type Objective } from "./objective.ts";
 import type { RunSnapshot } from "./run-snapshot.ts";
@@ -160,6 +161,20 @@ export class StepRunner {
     );
     this.buffers.swap();
     return this.result();
+  }
+
+  /** Where the last step, of as many rows, began to give what is no number; undefined where that cannot be told. */
+  async findDivergence(rows: number): Promise<DivergenceOrigin | undefined> {
+    try {
+      const { feed } = await this.session("training", rows);
+      const { network, objective } = this.options;
+      const { feeds, next } = this.buffers.aroundLastStep();
+      const spec = { network, objective, batchSize: rows, data: this.examples };
+      return await findDivergence({ plan: this.plan, spec, feeds: { ...feed.feeds, ...feeds }, next });
+    } catch {
+      // The run fails either way, and what it fails with is to be the divergence.
+      return undefined;
+    }
   }
 
   /** Where a graph of either kind writes what it reports. */

@@ -350,19 +350,72 @@ describe("a run that ends early", () => {
     });
   });
 
-  test("names epoch and step when the loss is no longer a number", async () => {
-    const layers: Layer[] = [["Dense", { units: 8 }], SOFTMAX];
-    await using(
-      runOf({ layers, shape: [5], optimize: sgd(1e25), epochs: 3 }, noise(40, [5])),
-      async (run) => {
-        const failure = await run.run().catch((error: unknown) => error);
-        expect(failure).toBeInstanceOf(TrainingDivergedError);
-        expect(failure).toMatchObject({ type: "TRAINING_DIVERGED", data: { epoch: 1 } });
-        expect((failure as Error).message).toMatch(
-          /^Training diverged: loss became (NaN|Infinity) at epoch 1, step [23]$/,
-        );
-      },
-    );
+  describe("because it diverged names epoch, step and where it began", () => {
+    const failureOf = (options: Parameters<typeof runOf>[0], examples: Examples) =>
+      using(runOf({ epochs: 3, ...options }, examples), (run) =>
+        run.run().then(
+          () => Promise.reject(new Error("it did not diverge")),
+          (error: TrainingDivergedError) => error,
+        ),
+      );
+    const hot = (name: string, config = {}): Layer => ["Dense", { units: 8, name, ...config }];
+    /** Element `at` of all examples, which a network of plain layers sees first. */
+    const with1 = (examples: Examples, value: number): Examples => {
+      const input = examples.inputs[0]!;
+      const gather: typeof input.gather = (rows, into) => {
+        input.gather(rows, into);
+        into[0] = value as never;
+      };
+      return { ...examples, inputs: [{ ...input, gather }] };
+    };
+    const huge = { class_name: "Constant", config: { value: 1e30 } };
+
+    test("an output: of the first layer that is not finite, with its weights before the step", async () => {
+      const layers = [
+        hot("a"),
+        hot("b", { kernel_initializer: huge }),
+        hot("c", { kernel_initializer: huge }),
+        SOFTMAX,
+      ];
+      const failure = await failureOf({ layers, shape: [5] }, noise(40, [5]));
+      expect(failure).toBeInstanceOf(TrainingDivergedError);
+      expect(failure.message).toMatch(
+        /^Training diverged: loss became (NaN|-?Infinity) at epoch 1, step 1; it began in layer 'c': its output$/,
+      );
+      expect(failure).toMatchObject({
+        type: "TRAINING_DIVERGED",
+        data: { epoch: 1, step: 1, layer: "c", what: "its output" },
+      });
+    });
+
+    test("an output of a layer in a later step, in a graph with convolutions and batch statistics", async () => {
+      const failure = await failureOf(
+        { layers: IMAGE_LAYERS, shape: [6, 6, 1], optimize: sgd(1e38), batchSize: 16 },
+        noise(40, [6, 6, 1]),
+      );
+      expect(failure.data).toMatchObject({ epoch: 1, layer: expect.any(String), what: expect.any(String) });
+    });
+
+    test("the data", async () => {
+      const layers = [hot("a"), SOFTMAX];
+      const failure = await failureOf({ layers, shape: [5] }, with1(noise(40, [5]), Number.NaN));
+      expect(failure.message).toContain("step 1; it began in the data (input/");
+    });
+
+    test("a gradient, where every output is finite", async () => {
+      // The loss is about 1e20, and the gradient of the first layer's kernel that times 1e30.
+      const wide = { kernel_initializer: { class_name: "Constant", config: { value: 1e20 } } };
+      const layers = [hot("a", { kernel_initializer: "zeros" }), hot("b", wide), hot("c", wide), SOFTMAX];
+      const failure = await failureOf({ layers, shape: [5], batchSize: 40 }, noise(40, [5]));
+      expect(failure.data).toMatchObject({ epoch: 1, step: 1, layer: "a" });
+      expect(failure.message).toMatch(/the gradient of weight 'a\/(kernel|bias)'$/);
+    });
+
+    test("an update, where the gradient is finite", async () => {
+      const given = { layers: [SOFTMAX], shape: [5], optimize: sgd(1e38), epochs: 1 };
+      const failure = await failureOf(given, with1(noise(8, [5]), 1000));
+      expect(failure.message).toMatch(/loss became NaN at epoch 1, step 1; .*: the update of weight '/);
+    });
   });
 
   test("does not pass weights off as trained that the very last step blew up", async () => {

@@ -166,12 +166,13 @@ export class TrainingRun {
       const batch = rows.subarray(sums.seen, Math.min(sums.seen + this.options.batchSize, rows.length));
       const result = await this.trainBatch(batch);
       cursor.step++;
-      if (!Number.isFinite(result.loss)) throw new TrainingDivergedError(epoch, cursor.step, result.loss);
+      if (!Number.isFinite(result.loss)) throw await this.diverged(batch.length, result.loss);
       addStep(sums, result, batch.length);
       this.report(listener);
     }
     // Each loss is of the weights before its step; the last step's own are looked at here.
-    if (!this.steps.isFinite()) throw new TrainingDivergedError(epoch, this.stepsPerEpoch, Number.NaN);
+    if (!this.steps.isFinite())
+      throw await this.diverged(rows.length - (this.stepsPerEpoch - 1) * this.options.batchSize, Number.NaN);
     const validation =
       this.validationRows.length > 0
         ? await this.steps.evaluate(this.validationRows, () => this.rest(listener))
@@ -184,6 +185,11 @@ export class TrainingRun {
       seconds: cursor.epochSeconds,
       ...(validation && validationRecord(validation)),
     };
+  }
+
+  private async diverged(rows: number, loss: number): Promise<TrainingDivergedError> {
+    const { epoch, step } = this.cursor;
+    return new TrainingDivergedError(epoch, step, loss, await this.steps.findDivergence(rows));
   }
 
   private readonly host: CallbackHost = {
