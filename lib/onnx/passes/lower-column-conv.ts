@@ -142,6 +142,8 @@ class Lowering {
     const { window, group, shape } = conv;
     const positions = product(g.shape.slice(1) as number[]);
     if (conv.depthwise) this.planesKernelGradient(conv, x, g);
+    else if (group === 1 && window.strides.every((stride) => stride === 1) && !this.has(x, window, g))
+      this.kernelGradientByRows(conv, x, g);
     else if (group === 1) {
       // The larger matrix first: the runtime packs the second one.
       const columns = this.columns(x, window, g.shape as number[]);
@@ -154,6 +156,41 @@ class Lowering {
       const rows = this.reshape(g, [group, shape[0]! / group, positions]);
       this.reshapeTo(this.op("MatMul", [rows, this.op("Transpose", [blocks], { perm: [0, 2, 1] })]), conv);
     }
+  }
+
+  /**
+   * Without an im2col matrix that is there already, and for strides of 1: the kernel's columns as shifts of the image,
+   * its rows as shifts of the gradient, and a product for each row. A third of the copying.
+   */
+  private kernelGradientByRows(conv: Conv, x: Value, g: Value): void {
+    const { kernel, dilations, pads } = conv.window;
+    const [filters, channels] = conv.shape as [number, number];
+    const [height, width] = x.shape.slice(2) as [number, number];
+    const [batch, outHeight, outWidth] = g.shape.slice(1) as [number, number, number];
+    const rows = Array.from({ length: kernel[0]! }, (_, i) => i * dilations[0]! - pads[0]!);
+    const columns = Array.from({ length: kernel[1]! }, (_, j) => pads[1]! - j * dilations[1]!);
+    const shifted = columns.map((begin) => this.shift(x, 3, begin, outWidth - width - begin));
+    const stacked = shifted.length === 1 ? shifted[0]! : this.op("Concat", shifted, { axis: 1 });
+    const positions = batch * height * outWidth;
+    const images = this.reshape(stacked, [channels * columns.length, positions]);
+    const products = rows.map((begin) => {
+      const gradient = this.shift(g, 2, begin, height - outHeight - begin);
+      return this.op("Gemm", [images, this.reshape(gradient, [filters, positions])], { transB: 1 });
+    });
+    const all = products.length === 1 ? products[0]! : this.op("Concat", products, { axis: 0 });
+    const apart = this.reshape(all, [rows.length, channels, columns.length, filters]);
+    this.named("Transpose", [apart], conv.y, { perm: [3, 1, 0, 2] });
+  }
+
+  /** Zeros before and after along one axis; negative numbers cut off. */
+  private shift(value: Value, axis: 2 | 3, before: number, after: number): Value {
+    if (before === 0 && after === 0) return value;
+    // Of every axis: ONNX Runtime 1.30 moves transpositions past a Pad as if it named no axes.
+    const pads = new Array<number>(8)
+      .fill(0)
+      .with(axis, before)
+      .with(axis + 4, after);
+    return this.op("Pad", [value, this.graph.ints(pads), this.graph.scalar(0)]);
   }
 
   /** A convolution of each channel's images with the gradient as one large kernel. */
@@ -176,13 +213,17 @@ class Lowering {
   /** The im2col matrix of X for an output [·, N, OH, OW]. */
   private columns(x: Value, window: Window, output: readonly number[]): Value {
     const out = output.slice(2);
-    const key = JSON.stringify([x.name, window, out]);
+    const key = keyOf(x, window, output);
     let made = this.matrices.get(key);
     if (!made) {
       made = new ImageViews(this.graph, x, window).columns(out);
       this.matrices.set(key, made);
     }
     return made;
+  }
+
+  private has(x: Value, window: Window, { shape }: Value): boolean {
+    return this.matrices.has(keyOf(x, window, shape as number[]));
   }
 
   private byGroup(columns: Value, group: number): Value {
@@ -227,6 +268,10 @@ class Lowering {
       attributes,
     });
   }
+}
+
+function keyOf(x: Value, window: Window, output: readonly number[]): string {
+  return JSON.stringify([x.name, window, output.slice(2)]);
 }
 
 function product(sizes: readonly number[]): number {
