@@ -2,6 +2,7 @@
 
 import type { ArtifactRef } from "../store/store.ts";
 import type { Evaluation, Lineage } from "./models.ts";
+import type { InitialWeightsRecord, InitialWeightsSpec } from "./weights.ts";
 
 export const JOB_STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 export type JobState = (typeof JOB_STATES)[number];
@@ -49,6 +50,8 @@ export type TrainingSpec = {
   batchSize: number;
   /** Root of every random stream of the run. @default 0 */
   seed: number;
+  /** @default fresh ones, drawn by each layer's initialisers */
+  initialWeights?: InitialWeightsSpec;
   /** Most seconds of training that are lost when a trainer dies. @default 10 */
   checkpointSeconds?: number;
   /** Move the `production` alias to the new version when it scores no worse. @default true */
@@ -111,10 +114,17 @@ export type Job = {
   progress?: TrainingProgress;
   /** The last 1000 epochs; the checkpoint has them all. */
   history: EpochRecord[];
+  /** What its training started from, when that is not fresh weights. */
+  initialWeights?: InitialWeightsRecord;
   /** While it trains: where another attempt goes on, newest first. */
   checkpoints?: JobCheckpoint[];
   /** Set once training is done: a later attempt goes on from here. */
-  trained?: { checkpoint: ArtifactRef; dataset: Lineage["dataset"]; trainSeconds: number };
+  trained?: {
+    checkpoint: ArtifactRef;
+    dataset: Lineage["dataset"];
+    trainSeconds: number;
+    initialWeights?: InitialWeightsRecord;
+  };
   result?: {
     model: string;
     version: number;

@@ -2,6 +2,7 @@
 
 import type { ArtifactRef } from "../store/store.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
+import type { InitialWeightsRecord } from "./weights.ts";
 
 export type ModelSignature = { inputs: TensorSpec[]; outputs: TensorSpec[] };
 
@@ -57,6 +58,8 @@ export type Lineage = {
   epochs: number;
   batchSize: number;
   trainSeconds: number;
+  /** Where training started from; undefined: fresh weights. */
+  initialWeights?: InitialWeightsRecord;
   /** Converted graph against training graph, on real examples. */
   parity: { examples: number; maxAbsError: number; tolerance: number };
 };

@@ -7,14 +7,14 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { errorMessage, errorType } from "../errors.ts";
 import { parseNetwork } from "../nn/network.ts";
-import type { ActionName, ActionParams, ActionResult, Call } from "../protocol/actions.ts";
+import type { ActionName, ActionParams, ActionResult } from "../protocol/actions.ts";
 import type { Job, JobStage } from "../protocol/jobs.ts";
 import type { Evaluation, ModelVersion } from "../protocol/models.ts";
 import { scoresOf } from "./read-objective.ts";
 import { planWeights } from "./step-graph.ts";
 import { type TrainStageOptions, trainStage } from "./train-stage.ts";
 
-export type PipelineOptions = TrainStageOptions & { call: Call; codeVersion: string };
+export type PipelineOptions = TrainStageOptions & { codeVersion: string };
 
 const STAGE_TIMEOUT_MS = 30 * 60_000;
 /** A service that restarts is back within this many tries. */
@@ -72,6 +72,7 @@ export async function runJob(
       epochs: spec.epochs,
       batchSize: spec.batchSize,
       trainSeconds: trained.trainSeconds,
+      ...(trained.initialWeights && { initialWeights: trained.initialWeights }),
       parity: converted.parity,
     },
   });

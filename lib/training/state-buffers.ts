@@ -32,8 +32,13 @@ export class StateBuffers {
   private current: BufferSet;
   private spare: BufferSet;
 
-  /** Fresh weights, each from its own stream of `seed`. */
-  constructor(plan: WeightPlan, optimizer: Optimizer, seed: number) {
+  /** The weights of `given` by their names, the others fresh, each from its own stream of `seed`. */
+  constructor(
+    plan: WeightPlan,
+    optimizer: Optimizer,
+    seed: number,
+    given?: ReadonlyMap<string, Float32Array>,
+  ) {
     this.hasStatistics = plan.statistics.length > 0;
     this.optimizer = optimizer;
     const buffers = (): BufferSet => ({
@@ -43,8 +48,8 @@ export class StateBuffers {
     });
     this.current = buffers();
     this.spare = buffers();
-    dataOf(this.current.weights).set(initialWeights(plan.trained, plan.trainedLayout, seed));
-    dataOf(this.current.statistics).set(initialWeights(plan.statistics, plan.statisticsLayout, seed));
+    dataOf(this.current.weights).set(initialWeights(plan.trained, plan.trainedLayout, seed, given));
+    dataOf(this.current.statistics).set(initialWeights(plan.statistics, plan.statisticsLayout, seed, given));
   }
 
   /** What a graph of either kind reads. */

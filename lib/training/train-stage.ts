@@ -4,6 +4,7 @@
  */
 
 import { CancelledError, DrainingError } from "../errors.ts";
+import type { Call } from "../protocol/actions.ts";
 import type { Emit } from "../protocol/events.ts";
 import type { Job } from "../protocol/jobs.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
@@ -13,8 +14,10 @@ import type { JobStore } from "../store/job-store.ts";
 import type { StoreLocation } from "../store/store.ts";
 import { TrainingRecord } from "./training-record.ts";
 import type { TrainingNote, TrainingResult, TrainingTask } from "./training-task.ts";
+import { artifactOf } from "./weight-source.ts";
 
 export type TrainStageOptions = {
+  call: Call;
   jobs: JobStore;
   checkpoints: JobCheckpoints;
   emit: Emit;
@@ -48,6 +51,11 @@ export async function trainStage(
   const task: TrainingTask = {
     job: { id, attempt: job.attempts, checkpoints: job.checkpoints ?? [] },
     spec,
+    initialWeights: spec.initialWeights && {
+      spec: spec.initialWeights,
+      artifact: await artifactOf(spec.initialWeights, options.call),
+      digest: job.initialWeights?.digest,
+    },
     store: options.store,
     datasetsDirectory: options.datasetsDirectory,
     datasetsMemoryBytes: options.datasetsMemoryBytes,
@@ -64,6 +72,14 @@ export async function trainStage(
             record.resumed(note.history);
             if (note.step > 0) log.info(`Job ${id} goes on after step ${note.step}, in epoch ${note.epoch}`);
             return;
+          case "initialised": {
+            const { taken, fresh, format, digest } = note.record;
+            record.initialised(note.record);
+            log.info(
+              `Job ${id} starts from the ${format} file ${digest}: ${taken.length} layers taken (${taken.join(", ")}), ${fresh.length} fresh (${fresh.join(", ")})`,
+            );
+            return;
+          }
           case "epoch":
             record.epoch(note.epoch);
             emit("training.epochCompleted", { id, epoch: note.epoch });
@@ -86,8 +102,8 @@ export async function trainStage(
       await record.settled();
       throw new DrainingError("trainer");
     }
-    const { checkpoint, dataset, trainSeconds } = result;
-    const trained = { checkpoint, dataset, trainSeconds };
+    const { checkpoint, dataset, trainSeconds, initialWeights } = result;
+    const trained = { checkpoint, dataset, trainSeconds, ...(initialWeights && { initialWeights }) };
     await record.trained(trained, result.history);
     await checkpoints.keepOnly(id, []);
     return trained;

@@ -3,8 +3,11 @@
 import { datasetFolder, findDatasetFiles } from "../data/datasets.ts";
 import type { ActionParams } from "../protocol/actions.ts";
 import type { Job } from "../protocol/jobs.ts";
+import type { InitialWeightsSpec } from "../protocol/weights.ts";
 import { JobRunner, type RunnerOptions } from "./job-runner.ts";
+import { assertFile } from "./load-weights.ts";
 import { parseTrainingSpec } from "./training-spec.ts";
+import { settleVersion } from "./weight-source.ts";
 
 export class Trainer {
   private readonly options: RunnerOptions;
@@ -25,10 +28,18 @@ export class Trainer {
     const spec = parseTrainingSpec(request);
     const { dataset } = spec.data;
     await findDatasetFiles(dataset, datasetFolder(dataset, this.options.datasetsDirectory));
-    const job = await this.options.jobs.create(spec);
+    const { initialWeights } = spec;
+    const settled = initialWeights && (await this.settle(initialWeights));
+    const job = await this.options.jobs.create(settled ? { ...spec, initialWeights: settled } : spec);
     this.options.emit("training.queued", { id: job.id });
     this.runner.wake();
     return job;
+  }
+
+  /** The source of initial weights, found: of a model the version as it is now. */
+  private async settle(spec: InitialWeightsSpec): Promise<InitialWeightsSpec> {
+    if ("file" in spec) await assertFile(spec.file, this.options.datasetsDirectory);
+    return "model" in spec ? settleVersion(spec, this.options.call) : spec;
   }
 
   get({ id }: ActionParams<"trainer.get">): Promise<Job> {

@@ -5,6 +5,7 @@
 
 import { errorMessage, errorType } from "../errors.ts";
 import type { EpochRecord, Job, JobCheckpoint, TrainingProgress } from "../protocol/jobs.ts";
+import type { InitialWeightsRecord } from "../protocol/weights.ts";
 import type { JobCheckpoints } from "../store/job-checkpoints.ts";
 import type { JobStore } from "../store/job-store.ts";
 import { checkpointed, trained } from "../store/job-transitions.ts";
@@ -39,6 +40,12 @@ export class TrainingRecord {
   /** The run goes on from a checkpoint, or begins: what the record says of later epochs is to be trained again. */
   resumed(history: readonly EpochRecord[]): void {
     this.history = history.slice(-MAX_HISTORY);
+  }
+
+  /** What the training starts from. */
+  initialised(initialWeights: InitialWeightsRecord): void {
+    const { id, owner, jobs } = this.options;
+    this.write(() => jobs.update(id, owner, (job) => ({ ...job, initialWeights })));
   }
 
   epoch(epoch: EpochRecord): void {

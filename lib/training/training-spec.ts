@@ -11,6 +11,7 @@ import type { KerasObject, TrainingSpec } from "../protocol/jobs.ts";
 import { CallbackList, figuresOf } from "./callbacks/callback-list.ts";
 import { objectiveOf, readLosses } from "./read-objective.ts";
 import { planWeights } from "./step-graph.ts";
+import { readInitialWeights } from "./weight-source.ts";
 
 /** As the registry takes them. */
 const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -36,6 +37,7 @@ const KNOWN = [
   "epochs",
   "batchSize",
   "seed",
+  "initialWeights",
   "checkpointSeconds",
   "promote",
 ];
@@ -96,6 +98,7 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     epochs: integer(given.epochs ?? DEFAULTS.epochs, "epochs", 1, 100_000),
     batchSize: integer(given.batchSize ?? DEFAULTS.batchSize, "batchSize", 1, 65_536),
     seed: integer(given.seed ?? DEFAULTS.seed, "seed", 0, 2 ** 32 - 1),
+    ...optional("initialWeights", given.initialWeights, readInitialWeights),
     ...(given.checkpointSeconds === undefined
       ? {}
       : { checkpointSeconds: seconds(given.checkpointSeconds, "checkpointSeconds") }),

@@ -7,12 +7,14 @@ import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
 import type { EpochRecord, JobCheckpoint, TrainingProgress, TrainingSpec } from "../protocol/jobs.ts";
 import type { Lineage } from "../protocol/models.ts";
+import type { InitialWeightsRecord } from "../protocol/weights.ts";
 import { serveTask } from "../runtime/task.ts";
 import { JobCheckpoints } from "../store/job-checkpoints.ts";
 import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, SuspendedRun } from "./checkpointer.ts";
+import { loadWeights, type WantedWeights } from "./load-weights.ts";
 import { objectiveOf } from "./read-objective.ts";
 import { endsOf, planWeights } from "./step-graph.ts";
 import { TrainingRun } from "./training-run.ts";
@@ -20,6 +22,8 @@ import { TrainingRun } from "./training-run.ts";
 export type TrainingTask = {
   job: { id: string; attempt: number /** Newest first. */; checkpoints: JobCheckpoint[] };
   spec: TrainingSpec;
+  /** Undefined: fresh weights. */
+  initialWeights: WantedWeights | undefined;
   store: StoreLocation;
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
@@ -31,6 +35,7 @@ export type TrainingTask = {
 export type TrainingNote =
   /** At the start, or where an earlier attempt was stored. */
   | { kind: "began"; epoch: number; step: number; history: EpochRecord[] }
+  | { kind: "initialised"; record: InitialWeightsRecord }
   | { kind: "checkpoint"; checkpoint: JobCheckpoint }
   | { kind: "warning"; message: string }
   | { kind: "progress"; progress: TrainingProgress }
@@ -41,6 +46,7 @@ export type TrainingResult = {
   dataset: Lineage["dataset"];
   trainSeconds: number;
   history: EpochRecord[];
+  initialWeights?: InitialWeightsRecord;
 };
 
 const CHECKPOINT_SECONDS = 10;
@@ -60,7 +66,16 @@ serveTask(
     const validationSplit = spec.data.validationSplit ?? 0;
     const store = await openStore(task.store);
     try {
-      const dataset = await loadDataset(spec.data.dataset, task.datasetsDirectory, task.datasetsMemoryBytes);
+      const { artifacts } = store;
+      const { datasetsDirectory } = task;
+      const loaded =
+        task.initialWeights &&
+        (await loadWeights([...plan.trained, ...plan.statistics], task.initialWeights, {
+          artifacts,
+          datasetsDirectory,
+        }));
+      if (loaded) context.note({ kind: "initialised", record: loaded.record });
+      const dataset = await loadDataset(spec.data.dataset, datasetsDirectory, task.datasetsMemoryBytes);
       // The test set must fit too: found out only after training, it would have wasted it.
       bindExamples(endsOf(network, plan), firstExamples(dataset.test, spec.data.testLimit), spec.data);
       const examples = firstExamples(dataset.train, spec.data.trainLimit);
@@ -77,6 +92,7 @@ serveTask(
           validationSplit,
           threads: task.threads,
           columns: spec.data,
+          initialWeights: loaded?.values,
         },
         examples,
       );
@@ -107,7 +123,13 @@ serveTask(
       await run.close();
       await dataset.close();
       const testExamples = firstExamples(dataset.test, spec.data.testLimit).count;
-      return { checkpoint, dataset: { name, digest, ...counts, testExamples }, trainSeconds, history };
+      return {
+        checkpoint,
+        dataset: { name, digest, ...counts, testExamples },
+        trainSeconds,
+        history,
+        ...(loaded && { initialWeights: loaded.record }),
+      };
     } catch (error) {
       if (error instanceof SuspendedRun) return undefined;
       throw error;

@@ -22,14 +22,23 @@ export function layoutOf(specs: readonly WeightSpec[]): WeightLayout {
   return { slices, size };
 }
 
-/** Fresh values for every weight, each from its own stream: adding a layer leaves the others' draws as they were. */
+/**
+ * The values given for a weight by its name, else fresh ones, each from its own stream: adding a layer leaves the
+ * others' draws as they were.
+ */
 export function initialWeights(
   specs: readonly WeightSpec[],
   layout: WeightLayout,
   seed: number,
+  given?: ReadonlyMap<string, Float32Array>,
 ): Float32Array {
   const flat = new Float32Array(layout.size);
   specs.forEach((spec, i) => {
+    const values = given?.get(spec.name);
+    if (values) {
+      flat.set(values, layout.slices[i]!.offset);
+      return;
+    }
     const drawn = spec.initializer(
       kerasWeightShape(spec),
       spec.fans,

@@ -94,6 +94,7 @@ const LINEAGE = {
     epochs: COUNT,
     batchSize: COUNT,
     trainSeconds: "number|min:0",
+    initialWeights: "object|optional",
     parity: {
       type: "object",
       strict: true,

@@ -1,0 +1,121 @@
+/**
+ * The weights in a file that Keras wrote (keras.io/guides/serialization_and_saving): `.keras` (a zip with
+ * model.weights.h5 inside), `.weights.h5`, and the older HDF5 files of models and weights. Keras 3 files each variable
+ * under its layer by number alone, with the layer's name beside it; the older ones by "layer/variable:0".
+ * Refuses files that cannot be read, and variables that are no floating point numbers. Optimiser state is not read.
+ */
+
+import { unzipSync } from "fflate";
+import { Dataset, File, Group } from "jsfive";
+import { errorMessage, InvalidModelError } from "../errors.ts";
+import { elementCount } from "../tensor/tensor.ts";
+
+export type StoredWeight = {
+  /** Names of the layer and of the models or layers it lies in, separated by "/". */
+  layer: string;
+  /** Undefined: the file does not name it; weights of a layer are in the order in which the layer has them. */
+  variable: string | undefined;
+  shape: number[];
+  data: Float32Array;
+};
+
+const WEIGHTS_FILE = "model.weights.h5";
+const MAX_WEIGHTS_BYTES = 2 ** 31;
+/** Layers within layers; deeper is no model of Keras. */
+const MAX_DEPTH = 64;
+const FLOATS = /^[<>|]?f[248]$/;
+
+/** @throws {InvalidModelError} */
+export function readKerasArchive(bytes: Uint8Array): StoredWeight[] {
+  let files: Record<string, Uint8Array>;
+  try {
+    files = unzipSync(bytes, {
+      filter({ name, originalSize }) {
+        if (name !== WEIGHTS_FILE) return false;
+        if (originalSize <= MAX_WEIGHTS_BYTES) return true;
+        throw new Error(`${WEIGHTS_FILE} has ${originalSize} bytes, expected at most ${MAX_WEIGHTS_BYTES}`);
+      },
+    });
+  } catch (error) {
+    return refuse(`it is no zip that can be read (${errorMessage(error)})`);
+  }
+  const weights = files[WEIGHTS_FILE];
+  return weights ? readKerasWeights(weights) : refuse(`it is a zip without ${WEIGHTS_FILE}`);
+}
+
+/** Reads HDF5, in either layout. @throws {InvalidModelError} */
+export function readKerasWeights(bytes: Uint8Array): StoredWeight[] {
+  try {
+    const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+    const file = new File(buffer, "weights");
+    const models = file.keys.includes("model_weights") ? groupOf(file.get("model_weights")) : file;
+    return "layer_names" in models.attrs ? readNamed(models) : readNumbered(file, [], 0);
+  } catch (error) {
+    if (error instanceof InvalidModelError) throw error;
+    return refuse(`it is no HDF5 that can be read (${errorMessage(error)})`);
+  }
+}
+
+/** Keras 3: `layers/<class>/vars/0`, 1, 2 …; the group `vars` has the layer's name. */
+function readNumbered(group: Group, path: readonly string[], depth: number): StoredWeight[] {
+  if (depth > MAX_DEPTH) refuse(`layers lie within layers more than ${MAX_DEPTH} deep`);
+  const found: StoredWeight[] = [];
+  for (const key of group.keys) {
+    if (path.length === 0 && key.startsWith("optimizer")) continue;
+    const child = group.get(key);
+    if (!(child instanceof Group)) continue;
+    if (key === "vars") {
+      const variables = child.keys.toSorted((a, b) => Number(a) - Number(b));
+      for (const name of variables) found.push(read(path.join("/"), undefined, child.get(name)));
+      continue;
+    }
+    // Lists of layers have no name of their own.
+    const own = child.keys.includes("vars") ? nameOf(groupOf(child.get("vars")), key) : undefined;
+    found.push(...readNumbered(child, own === undefined ? path : [...path, own], depth + 1));
+  }
+  return found;
+}
+
+function nameOf({ attrs }: Group, fallback: string): string {
+  return typeof attrs.name === "string" && attrs.name !== "" ? attrs.name : fallback;
+}
+
+/** Before Keras 3, and its `.h5`: attributes name the layers, and each layer's weights. */
+function readNamed(models: Group): StoredWeight[] {
+  return texts(models.attrs.layer_names).flatMap((layer) => {
+    const group = groupOf(models.get(layer));
+    return texts(group.attrs.weight_names).map((path) => {
+      const segments = path.replace(/:0$/, "").split("/");
+      const variable = segments.pop();
+      // Weights are named with the models around them, or without.
+      const from = segments.indexOf(layer);
+      const owner = from >= 0 ? segments.slice(from) : [layer, ...segments];
+      return read(owner.join("/"), variable, group.get(path));
+    });
+  });
+}
+
+function read(layer: string, variable: string | undefined, found: Group | Dataset | null): StoredWeight {
+  const where = `'${layer}${variable ? `/${variable}` : ""}'`;
+  if (!(found instanceof Dataset)) return refuse(`${where} is not there`);
+  const { shape, dtype, value } = found;
+  if (typeof dtype !== "string" || !FLOATS.test(dtype))
+    refuse(`${where} has elements of type ${JSON.stringify(dtype)}, expected floating point numbers`);
+  const data = Float32Array.from(value as ArrayLike<number>);
+  if (data.length !== elementCount(shape))
+    refuse(`${where} has ${data.length} elements, expected [${shape.join(",")}]`);
+  return { layer, variable, shape: [...shape], data };
+}
+
+function groupOf(found: Group | Dataset | null): Group {
+  return found instanceof Group ? found : refuse("a group of weights that it names is not there");
+}
+
+function texts(value: unknown): string[] {
+  const list: unknown[] = Array.isArray(value) ? value : [];
+  return list.every((text) => typeof text === "string") ? list : refuse("its names are no text");
+}
+
+function refuse(reason: string): never {
+  throw new InvalidModelError("Keras file", reason);
+}
