@@ -29,7 +29,9 @@ const read = (file: string): Record<string, Case> =>
   JSON.parse(readFileSync(new URL(`../../test/fixtures/keras/${file}.json`, import.meta.url), "utf8"));
 const CASES = Object.assign(
   {},
-  ...["layers", "activations", "functional", "keras2", "normalization", "tfjs"].map(read),
+  ...["layers", "activations", "activations-keras2", "functional", "keras2", "normalization", "tfjs"].map(
+    read,
+  ),
 ) as Record<string, Case>;
 const TOLERANCE = 2e-5;
 

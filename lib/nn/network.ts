@@ -8,6 +8,7 @@ import { InvalidModelError } from "../errors.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
 import type { LayerContext, LayerValue, RandomInput, WeightSpec } from "./layer.ts";
 import { applyModel, type Model, type ModelInput } from "./model.ts";
+import { inKeras3 } from "./older-dialects.ts";
 import { parseModel } from "./parse-model.ts";
 
 export type Network = Model & { inputs: ModelInput[] };
@@ -26,7 +27,7 @@ export type BuiltNetwork = {
 
 /** @throws {InvalidModelError} {UnknownLayerError} {UnknownComponentError} naming what is wrong and where */
 export function parseNetwork(architecture: unknown): Network {
-  const model = parseModel(architecture, "architecture");
+  const model = parseModel(inKeras3(architecture), "architecture");
   if (!model.inputs)
     throw new InvalidModelError(
       `layer '${model.layers[0]!.name}'`,

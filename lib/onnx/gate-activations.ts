@@ -26,6 +26,14 @@ function within(graph: GraphBuilder, factor: Value, y: Value, above: number, bel
   return mul(graph, factor, graph.op("Cast", [inside], { to: ONNX_TYPE.FP32 }));
 }
 
+function hardSigmoid(slope: number): GateActivation {
+  return {
+    append: (graph, x) => graph.op("HardSigmoid", [x], { alpha: float(slope), beta: float(0.5) }),
+    slope: (graph, factor, y) => within(graph, mul(graph, factor, graph.scalar(slope)), y, 0, 1),
+    onnx: ["HardSigmoid", slope, 0.5],
+  };
+}
+
 export const GATE_ACTIVATIONS: Readonly<Record<string, GateActivation>> = {
   linear: { append: (_, x) => x, slope: (_, factor) => factor, onnx: ["Affine", 1, 0] },
   sigmoid: {
@@ -43,11 +51,8 @@ export const GATE_ACTIVATIONS: Readonly<Record<string, GateActivation>> = {
     slope: (graph, factor, y) => within(graph, factor, y, 0),
     onnx: ["Relu"],
   },
-  hard_sigmoid: {
-    append: (graph, x) => graph.op("HardSigmoid", [x], { alpha: float(1 / 6), beta: float(0.5) }),
-    slope: (graph, factor, y) => within(graph, mul(graph, factor, graph.scalar(1 / 6)), y, 0, 1),
-    onnx: ["HardSigmoid", 1 / 6, 0.5],
-  },
+  hard_sigmoid: hardSigmoid(1 / 6),
+  keras2_hard_sigmoid: hardSigmoid(0.2),
   /** (1 - |y|)² */
   softsign: {
     append: (graph, x) => graph.op("Softsign", [x]),

@@ -65,6 +65,8 @@ const steps =
 
 /** relu6(x + 3)/6, as Keras 3 has it. */
 export const hardSigmoid = plain(steps(1 / 6));
+/** 0.2·x + 0.5 between 0 and 1, as Keras 2 and TensorFlow.js have it. */
+export const keras2HardSigmoid = plain(steps(0.2));
 /** (x + 1)/2 between 0 and 1. */
 export const sparseSigmoid = plain(steps(0.5));
 export const hardSilu = plain((graph, x) => graph.op("Mul", [x, steps(1 / 6)(graph, x)]));

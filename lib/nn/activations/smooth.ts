@@ -38,6 +38,9 @@ const tanhGelu: Elementwise = (graph, x) => {
 export const gelu: ActivationDefinition = (config) =>
   elementwise(config.boolean("approximate", false) ? tanhGelu : exactGelu);
 
+/** What TensorFlow.js calls gelu_new. */
+export const geluByTanh = plain(tanhGelu);
+
 export const silu = plain((graph, x) => graph.op("Mul", [x, graph.op("Sigmoid", [x])]));
 export const mish = plain((graph, x) => graph.op("Mul", [x, graph.op("Tanh", [graph.op("Softplus", [x])])]));
 export const tanhShrink = plain((graph, x) => graph.op("Sub", [x, graph.op("Tanh", [x])]));
