@@ -14,7 +14,7 @@ import { type Child, type Children, withChildren } from "./children.ts";
 import { MNIST_DIRECTORY } from "./mnist.ts";
 import { type BenchmarkNetwork, NETWORKS } from "./networks.ts";
 import { type BenchmarkOptions, readOptions } from "./options.ts";
-import { missingPeers, PYTHON } from "./peers/peers.ts";
+import { missingPeers, PYTHON, TFJS_PEER } from "./peers/peers.ts";
 import { Report, rotated } from "./report.ts";
 
 const OURS = "moiety";
@@ -50,9 +50,10 @@ const COMMANDS: Readonly<Record<string, { command: string; script: string }>> = 
   [OURS]: { command: process.execPath, script: "moiety-train.ts" },
   keras: { command: PYTHON, script: "keras_train.py" },
   torch: { command: PYTHON, script: "torch_train.py" },
+  [TFJS_PEER]: { command: process.execPath, script: "tfjs-train.ts" },
 };
 
-const options = readOptions(process.argv.slice(2), ["keras", "torch"], Object.keys(NETWORKS));
+const options = readOptions(process.argv.slice(2), ["keras", "torch", TFJS_PEER], Object.keys(NETWORKS));
 const report = new Report();
 await withChildren(async (children) => {
   const missing = missingPeers(options.peers);

@@ -1,6 +1,6 @@
 /**
- * Makes the Python environment of the peers in .bench/venv, with the versions pinned in requirements.txt, and
- * records for each peer whether it imports. A peer that cannot be installed is no failure: the benchmarks go on
+ * Makes the Python environment of the peers in .bench/venv, with the versions pinned in requirements.txt, installs
+ * TensorFlow.js with its native library in .bench/tfjs, and records for each peer whether it imports. A peer that cannot be installed is no failure: the benchmarks go on
  * without it and name it under `missing` with the reason recorded here.
  *
  * PyTorch: the index has no CPU-only build for Linux on x86-64, and the build it has does not import without its
@@ -9,6 +9,7 @@
 
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   BENCH_DIRECTORY,
   type PeerStatus,
@@ -17,6 +18,10 @@ import {
   type PythonPeer,
   REQUIREMENTS_FILE,
   STATUS_FILE,
+  TFJS_DIRECTORY,
+  TFJS_PACKAGE,
+  TFJS_PEER,
+  TFJS_VERSION,
   VENV_DIRECTORY,
 } from "./peers.ts";
 
@@ -35,6 +40,7 @@ const statuses = Object.entries(PYTHON_PEERS).map(([peer, needs]: [string, Pytho
   console.log(`${peer}: ${status.installed ? JSON.stringify(status.versions) : `missing, ${status.reason}`}`);
   return status;
 });
+statuses.push(installTfjs());
 writeFileSync(STATUS_FILE, `${JSON.stringify(statuses, null, 2)}\n`);
 
 /** The reason why no environment can be had, or undefined. */
@@ -77,6 +83,26 @@ function install(peer: string, needs: PythonPeer): PeerStatus {
   if (broken) return { peer, installed: false, reason: broken };
   const versions = JSON.parse(probe.stdout.trim().split("\n").at(-1) ?? "{}") as Record<string, string>;
   return { peer, installed: true, versions };
+}
+
+/** Lets the package fetch its native library, and loads it as the contestant will. */
+function installTfjs(): PeerStatus {
+  const wanted = `${TFJS_PACKAGE}@${TFJS_VERSION}`;
+  console.log(`${TFJS_PEER}: installing ${wanted} …`);
+  mkdirSync(TFJS_DIRECTORY, { recursive: true });
+  writeFileSync(join(TFJS_DIRECTORY, "package.json"), '{"private": true}\n');
+  const run = (command: string, args: readonly string[], timeout: number) =>
+    spawnSync(command, args, { cwd: TFJS_DIRECTORY, encoding: "utf8", timeout });
+  const installed = run("npm", ["install", "--no-audit", "--no-fund", wanted], INSTALL_DEADLINE_MS);
+  const script = join(import.meta.dirname, "..", "contestants", "load-tfjs.ts");
+  const problem =
+    failure(`npm install ${wanted}`, installed) ??
+    failure(`require ${TFJS_PACKAGE}`, run(process.execPath, [script], IMPORT_DEADLINE_MS));
+  const status: PeerStatus = problem
+    ? { peer: TFJS_PEER, installed: false, reason: problem }
+    : { peer: TFJS_PEER, installed: true, versions: { [TFJS_PACKAGE]: TFJS_VERSION } };
+  console.log(`${TFJS_PEER}: ${status.installed ? "installed" : `missing, ${status.reason}`}`);
+  return status;
 }
 
 function python(args: readonly string[], deadlineMs: number): SpawnSyncReturns<string> {
