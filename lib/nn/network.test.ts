@@ -389,6 +389,15 @@ describe("refused declarations", () => {
       "rms_scaling",
     ],
     [
+      "a penalty on what attention projects inside",
+      sequential(
+        input(3, 4),
+        layer("MultiHeadAttention", { num_heads: 1, key_dim: 2, activity_regularizer: "l2" }),
+      ),
+      InvalidModelError,
+      "activity_regularizer",
+    ],
+    [
       "no groups",
       sequential(input(3, 4), layer("GroupNormalization", { groups: 0 })),
       InvalidModelError,

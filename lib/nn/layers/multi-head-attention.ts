@@ -28,6 +28,8 @@ export const multiHeadAttention: LayerDefinition = (config) => {
   };
   readAttentionAxes(config);
   refusePenalties(config);
+  // Keras penalises what is projected inside, not what the layer gives.
+  config.unset("activity_regularizer");
   // How it is computed, and a seed where a run has one for all.
   config.ignore("flash_attention", "seed", "query_shape", "key_shape", "value_shape");
 
