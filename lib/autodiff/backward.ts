@@ -34,7 +34,8 @@ export function gradients(graph: GraphBuilder, loss: Value, parameters: readonly
   const total = (name: string): Value | undefined => {
     const parts = partial.get(name);
     if (!parts || parts.length === 0) return undefined;
-    const sum = parts.length === 1 ? parts[0]! : graph.op("Sum", parts);
+    // Additions work in place and in parallel; Sum takes twice their time.
+    const sum = parts.reduce((left, right) => graph.op("Add", [left, right]));
     partial.set(name, [sum]);
     return sum;
   };

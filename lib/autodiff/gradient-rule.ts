@@ -8,6 +8,7 @@ import type { GraphBuilder, Value } from "../onnx/builder.ts";
 import type { Attributes, Dim, Node } from "../onnx/graph.ts";
 import { NodeView } from "../onnx/operators/rule.ts";
 import { ONNX_TYPE } from "../onnx/proto.ts";
+import { elementCount } from "../tensor/tensor.ts";
 
 export type GradientRule = (context: GradientContext) => (Value | undefined)[];
 
@@ -87,8 +88,21 @@ export class GradientContext {
       axis < lead || (target.shape[axis - lead] === 1 && dim !== 1) ? [axis] : [],
     );
     if (axes.length === 0) return gradient;
+    const size = gradient.shape.at(-1)!;
+    // Of a bias: everything but the last axis is summed.
+    if (axes.length === gradient.shape.length - 1 && target.shape.at(-1) === size && size !== 1)
+      return this.reshape(this.columnSums(gradient), target.shape);
     const summed = this.op("ReduceSum", [gradient, this.graph.ints(axes)], { keepdims: lead > 0 ? 0 : 1 });
     return this.reshape(summed, target.shape);
+  }
+
+  /** Sums over all axes but the last: a product with ones, which goes over memory twice as fast as ReduceSum. */
+  columnSums(value: Value): Value {
+    const shape = this.known(value.shape);
+    const columns = shape.at(-1)!;
+    const rows = elementCount(shape) / columns;
+    const ones = this.op("Expand", [this.scalar(1), this.graph.ints([1, rows])]);
+    return this.reshape(this.op("Gemm", [ones, this.reshape(value, [rows, columns])]), [columns]);
   }
 
   /** Sizes as numbers: training graphs are built for a fixed batch. */

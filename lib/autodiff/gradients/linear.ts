@@ -19,10 +19,22 @@ const gemm: GradientRule = (c) => {
   ];
 };
 
+/** The last two axes exchanged; what was exchanged already is taken as it was before. */
 function swapLast(c: GradientContext, x: Value): Value {
-  const axes = x.shape.map((_, i) => i);
+  return swappedFrom(c, x) ?? c.op("Transpose", [x], { perm: swapPerm(x) });
+}
+
+function swapPerm({ shape }: Value): number[] {
+  const axes = shape.map((_, i) => i);
   const last = axes.length - 1;
-  return c.op("Transpose", [x], { perm: [...axes.slice(0, -2), last, last - 1] });
+  return [...axes.slice(0, -2), last, last - 1];
+}
+
+/** What `x` is the exchange of the last two axes of, if it is one. */
+function swappedFrom(c: GradientContext, x: Value): Value | undefined {
+  const maker = c.graph.nodes.findLast((node) => node.outputs.includes(x.name));
+  const swaps = maker?.op === "Transpose" && String(maker.attributes.perm) === String(swapPerm(x));
+  return swaps ? c.graph.valueOf(maker.inputs[0]!) : undefined;
 }
 
 /** A stack of matrices by one matrix is a single product of all their rows; so are both of its gradients. */
@@ -41,8 +53,15 @@ const matMul: GradientRule = (c) => {
   if (b.shape.length === 2) return matMulRows(c);
   return [
     c.wants(0) ? c.unbroadcast(c.op("MatMul", [g, swapLast(c, b)]), a) : undefined,
-    c.wants(1) ? c.unbroadcast(c.op("MatMul", [swapLast(c, a), g]), b) : undefined,
+    c.wants(1) ? c.unbroadcast(secondGradient(c, a, b, g), b) : undefined,
   ];
 };
+
+/** Aᵀ·g; where B is itself exchanged, (gᵀ·A)ᵀ, whose exchange the way back undoes. */
+function secondGradient(c: GradientContext, a: Value, b: Value, g: Value): Value {
+  if (!swappedFrom(c, b)) return c.op("MatMul", [swapLast(c, a), g]);
+  const product = c.op("MatMul", [swapLast(c, g), a]);
+  return c.op("Transpose", [product], { perm: swapPerm(product) });
+}
 
 export const linear: Record<string, GradientRule> = { Gemm: gemm, MatMul: matMul };

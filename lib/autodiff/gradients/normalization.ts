@@ -9,7 +9,7 @@
 
 import { float, literalOf } from "../../onnx/graph.ts";
 import { elementCount } from "../../tensor/tensor.ts";
-import type { GradientContext, GradientRule } from "../gradient-rule.ts";
+import type { GradientRule } from "../gradient-rule.ts";
 
 const layerNormalization: GradientRule = (c) => {
   const [x, scale] = [c.input(0), c.input(1)];
@@ -26,7 +26,7 @@ const layerNormalization: GradientRule = (c) => {
   const matrix = [rows, size];
   const g = c.reshape(c.gradient(), matrix);
   const gamma = c.reshape(scale, [size]);
-  const biasGradient = () => c.reshape(columnSums(c, g), c.input(2).shape);
+  const biasGradient = () => c.reshape(c.columnSums(g), c.input(2).shape);
   const bias = c.wants(2) ? biasGradient() : undefined;
   if (!c.wants(0) && !c.wants(1)) return [undefined, undefined, bias];
 
@@ -36,7 +36,7 @@ const layerNormalization: GradientRule = (c) => {
     epsilon: float(c.view.float("epsilon", 1e-5)),
   });
   const product = c.mul(g, normal);
-  const scaleGradient = c.wants(1) ? c.reshape(columnSums(c, product), scale.shape) : undefined;
+  const scaleGradient = c.wants(1) ? c.reshape(c.columnSums(product), scale.shape) : undefined;
   if (!c.wants(0)) return [undefined, scaleGradient, bias];
 
   const inverse = c.reshape(c.graph.extraOutput(c.node, 2), [rows, 1]);
@@ -47,9 +47,5 @@ const layerNormalization: GradientRule = (c) => {
   const gradient = c.mul(c.sub(centred, mean), inverse);
   return [c.reshape(gradient, shape), scaleGradient, bias];
 };
-
-function columnSums(c: GradientContext, matrix: Parameters<GradientContext["reshape"]>[0]) {
-  return c.op("ReduceSum", [matrix, c.graph.ints([0])], { keepdims: 0 });
-}
 
 export const normalization: Record<string, GradientRule> = { LayerNormalization: layerNormalization };

@@ -1,7 +1,6 @@
 /**
- * x·W + b along the last axis, as one matrix product with its addend wherever all sizes are known (training graphs):
- * its gradients are then single products over all rows too. Served graphs, whose batch varies, get the same numbers
- * from a product and a sum.
+ * x·W + b along the last axis. Where all sizes are known (training graphs) a sequence is taken as a matrix of all its
+ * rows: its gradients are then single products over all rows too.
  */
 
 import type { GraphBuilder, Value } from "../../onnx/builder.ts";
@@ -9,15 +8,12 @@ import { reshapeTo } from "../layer.ts";
 
 /** `x` [..., in] by `kernel` [in, out], plus `bias` [out]: [..., out]. */
 export function affine(graph: GraphBuilder, x: Value, kernel: Value, bias?: Value): Value {
+  if (x.shape.length === 2) return graph.op("Gemm", bias ? [x, kernel, bias] : [x, kernel]);
   const rows = asRows(graph, x);
-  if (rows.shape.length === 2) {
-    const product = graph.op("Gemm", bias ? [rows, kernel, bias] : [rows, kernel]);
-    return x.shape.length === 2
-      ? product
-      : reshapeTo(graph, product, [...x.shape.slice(0, -1), kernel.shape[1]!]);
-  }
-  const product = graph.op("MatMul", [rows, kernel]);
-  return bias ? graph.op("Add", [product, bias]) : product;
+  const product = graph.op(rows.shape.length === 2 ? "Gemm" : "MatMul", [rows, kernel]);
+  // Gemm would first copy the bias to every row, on one thread.
+  const sum = bias ? graph.op("Add", [product, bias]) : product;
+  return rows === x ? sum : reshapeTo(graph, sum, [...x.shape.slice(0, -1), kernel.shape[1]!]);
 }
 
 /** [rows, size] where every size is known, else `x` as it is. */
