@@ -3,8 +3,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
 import { ACTIVATIONS } from "../lib/nn/activations/table.ts";
+import { CONSTRAINTS } from "../lib/nn/constraints.ts";
 import { LAYERS } from "../lib/nn/layers/table.ts";
 import { LOSSES } from "../lib/nn/losses/table.ts";
+import { REGULARIZERS } from "../lib/nn/regularizers.ts";
 import { SCHEDULES } from "../lib/optim/schedules/table.ts";
 import { OPTIMIZERS } from "../lib/optim/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
@@ -122,6 +124,11 @@ describe("the reference", () => {
 
   test("names every activation", () => {
     for (const activation of Object.keys(ACTIVATIONS)) expect(REFERENCE).toContain(`\`${activation}\``);
+  });
+
+  test("names every regulariser and constraint", () => {
+    for (const name of [...Object.keys(REGULARIZERS), ...Object.keys(CONSTRAINTS)])
+      expect(REFERENCE).toContain(`\`${name}\``);
   });
 
   test("names every layer", () => {

@@ -42,7 +42,7 @@ function normed(config: ConfigReader, desired: (graph: GraphBuilder, norms: Valu
   };
 }
 
-const CONSTRAINTS: Readonly<Record<string, (config: ConfigReader) => Constraint>> = {
+export const CONSTRAINTS: Readonly<Record<string, (config: ConfigReader) => Constraint>> = {
   MaxNorm: (c) => {
     const most = c.number("max_value", { fallback: 2, min: 0 });
     return normed(c, (graph, norms) => graph.op("Min", [norms, graph.scalar(most)]));

@@ -480,6 +480,14 @@ describe("refused declarations", () => {
       "received [2,2]",
     ],
     [
+      "a penalty on what a layer gives step by step, which Keras drops",
+      sequential(
+        input(3, 4),
+        layer("TimeDistributed", { layer: layer("Dense", { units: 2, activity_regularizer: "l2" }) }),
+      ),
+      "has an activity_regularizer, which Keras leaves out of the loss here",
+    ],
+    [
       "groups that do not divide the channels",
       sequential(input(3, 4), layer("GroupNormalization", { groups: 3 })),
       "received 3, expected a divisor of the 4 channels",

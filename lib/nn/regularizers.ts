@@ -67,7 +67,7 @@ function others(size: number): TensorLiteral {
 const share = (config: ConfigReader, name: string, fallback: number): number =>
   config.number(name, { fallback, min: 0 });
 
-const REGULARIZERS: Readonly<Record<string, (config: ConfigReader) => Regularizer>> = {
+export const REGULARIZERS: Readonly<Record<string, (config: ConfigReader) => Regularizer>> = {
   L1: (c) => l1l2(share(c, "l1", 0.01), 0),
   L2: (c) => l1l2(0, share(c, "l2", 0.01)),
   L1L2: (c) => l1l2(share(c, "l1", 0), share(c, "l2", 0)),

@@ -1,7 +1,7 @@
 /**
  * TimeDistributed: one layer, or model, applied to each step of [batch, steps, ...] alike. The steps are taken into
  * the batch and out of it again, which moves no element. Refused: a layer that keeps statistics, which Keras would
- * update step by step, unless it is frozen.
+ * update step by step, unless it is frozen; and a penalty on what the layer gives, which Keras drops.
  */
 
 import { InvalidModelError } from "../../errors.ts";
@@ -70,6 +70,12 @@ function withoutUpdates(c: LayerContext): LayerContext {
       throw new InvalidModelError(
         c.layerName,
         "keeps statistics of each step, which is not supported unless it is frozen (trainable: false)",
+      );
+    },
+    penalise() {
+      throw new InvalidModelError(
+        c.layerName,
+        "has an activity_regularizer, which Keras leaves out of the loss here",
       );
     },
   };
