@@ -170,6 +170,12 @@ export const VARIABLES = {
     parse: integer(1, 1024),
     description: "Threads one training step may use; by default all cores",
   },
+  MOIETY_EXECUTION_PROVIDER: {
+    default: "cpu",
+    parse: oneOf("cpu", "cuda", "webgpu"),
+    description:
+      "Where ONNX Runtime trains: `cpu`, `cuda`, `webgpu`; one that is not there: `cpu`, with a warning",
+  },
 } as const satisfies Record<string, Variable<string> | Variable<number>>;
 
 type Values = { [K in keyof typeof VARIABLES]: ReturnType<(typeof VARIABLES)[K]["parse"]> };
@@ -196,7 +202,13 @@ export type Config = Readonly<{
     timeoutMs: number;
   }>;
   cache: Readonly<{ maxBytes: number; ttlSeconds: number }>;
-  trainer: Readonly<{ concurrency: number; maxQueued: number; threads: number }>;
+  trainer: Readonly<{
+    concurrency: number;
+    maxQueued: number;
+    threads: number;
+    /** Where ONNX Runtime trains, if it can. */
+    executionProvider: "cpu" | "cuda" | "webgpu";
+  }>;
 }>;
 
 /**
@@ -255,6 +267,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       concurrency: values.MOIETY_TRAINER_CONCURRENCY,
       maxQueued: values.MOIETY_TRAINER_MAX_QUEUED,
       threads: values.MOIETY_TRAINER_THREADS,
+      executionProvider: values.MOIETY_EXECUTION_PROVIDER,
     }),
   });
 }

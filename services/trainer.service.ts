@@ -86,6 +86,7 @@ export default {
       datasetsDirectory,
       datasetsMemoryBytes,
       threads: trainer.threads,
+      executionProvider: trainer.executionProvider,
       concurrency: trainer.concurrency,
       leaseMs: LEASE_MS,
       codeVersion: PRODUCT.version,

@@ -16,6 +16,10 @@ export type KerasObject = { class_name: string; config: Record<string, unknown> 
 /** A loss by name, or with options as Keras serialises it. */
 export type LossSpec = string | KerasObject;
 
+/** What trains: ONNX Runtime, or TensorFlow.js, which has fewer layers, losses and options. */
+export const ENGINES = ["onnx", "tfjs"] as const;
+export type EngineName = (typeof ENGINES)[number];
+
 /** What `trainer.start` accepts. */
 export type TrainingSpec = {
   /** Registry name the result is published under. */
@@ -123,6 +127,8 @@ export type Job = {
     checkpoint: ArtifactRef;
     dataset: Lineage["dataset"];
     trainSeconds: number;
+    /** What its engine computed on. */
+    backend?: string;
     initialWeights?: InitialWeightsRecord;
   };
   result?: {

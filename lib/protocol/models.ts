@@ -51,6 +51,8 @@ export type Lineage = {
   };
   seed: number;
   engine: string;
+  /** What the engine computed on: "cpu", "cuda", a package of TensorFlow.js. */
+  backend?: string;
   codeVersion: string;
   architecture: unknown;
   loss: unknown;

@@ -65,6 +65,7 @@ export async function runJob(
       dataset: trained.dataset,
       seed: spec.seed,
       engine: "onnx",
+      ...(trained.backend !== undefined && { backend: trained.backend }),
       codeVersion: options.codeVersion,
       architecture: spec.architecture,
       loss: spec.loss,

@@ -4,20 +4,19 @@
  */
 
 import * as ort from "onnxruntime-node";
-import { bindExamples, type ColumnChoice } from "../data/bind-examples.ts";
+import { bindExamples } from "../data/bind-examples.ts";
 import type { Examples } from "../data/examples.ts";
-import type { Network } from "../nn/network.ts";
-import type { Optimizer } from "../optim/optimizer.ts";
 import { RandomStream } from "../random/stream.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
 import type { KeptWeights } from "./callbacks/callback-list.ts";
 import { channelBlock } from "./channel-block.ts";
 import { type DivergenceOrigin, findDivergence } from "./divergence.ts";
+import { sessionProviders } from "./execution-provider.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
-import { MEASURES_PER_OUTPUT, type Objective } from "./objective.ts";
-import type { RunSnapshot } from "./run-snapshot.ts";
+import { MEASURES_PER_OUTPUT } from "./objective.ts";
 import { StateBuffers, type TrainedState } from "./state-buffers.ts";
+import type { StepEngine, StepOptions, StepSnapshot } from "./step-engine.ts";
 import {
   compileEvaluationStep,
   compileTrainingStep,
@@ -26,25 +25,11 @@ import {
   type WeightPlan,
 } from "./step-graph.ts";
 
-export type StepOptions = {
-  network: Network;
-  objective: Objective;
-  optimizer: Optimizer;
-  seed: number;
-  /** Weights that do not begin afresh, by name and as they lie in memory. */
-  initialWeights?: ReadonlyMap<string, Float32Array> | undefined;
-  /** Threads one step may use. */
-  threads: number;
-  /** Which columns feed and which are compared with. @default by name */
-  columns?: ColumnChoice;
-};
-
-type StepSnapshot = Pick<RunSnapshot, "state" | "dropout" | "changedRate">;
 type StepSession = { session: ort.InferenceSession; feed: BatchFeed };
 
 const EVALUATION_BATCH = 256;
 
-export class StepRunner {
+export class StepRunner implements StepEngine {
   readonly plan: WeightPlan;
   readonly outputs: readonly MeasuredOutput[];
   private readonly options: StepOptions;
@@ -193,6 +178,11 @@ export class StepRunner {
     for (const result of opened) if (result.status === "fulfilled") await result.value.session.release();
   }
 
+  /** Blocked layouts are the processor's. */
+  private async channelBlock(): Promise<number | undefined> {
+    return (this.options.provider ?? "cpu") === "cpu" ? channelBlock() : undefined;
+  }
+
   /** The session for a kind of step and a batch size; the last, smaller batch of an epoch has one of its own. */
   private session(kind: "training" | "evaluation", batchSize: number): Promise<StepSession> {
     const key = `${kind}/${batchSize}`;
@@ -209,10 +199,11 @@ export class StepRunner {
     const spec = { network, objective, batchSize, data: this.examples };
     const compiled =
       kind === "training"
-        ? compileTrainingStep(this.plan, { ...spec, channelBlock: await channelBlock() }, optimizer)
+        ? compileTrainingStep(this.plan, { ...spec, channelBlock: await this.channelBlock() }, optimizer)
         : { bytes: compileEvaluationStep(this.plan, spec), randomInputs: [] };
     const session = await nativeCall(() =>
       ort.InferenceSession.create(compiled.bytes, {
+        executionProviders: sessionProviders(this.options.provider ?? "cpu"),
         graphOptimizationLevel: "all",
         intraOpNumThreads: threads,
         logSeverityLevel: 3,

@@ -12,6 +12,7 @@ import { runTask } from "../runtime/task.ts";
 import type { JobCheckpoints } from "../store/job-checkpoints.ts";
 import type { JobStore } from "../store/job-store.ts";
 import type { StoreLocation } from "../store/store.ts";
+import type { ProviderName } from "./execution-provider.ts";
 import { TrainingRecord } from "./training-record.ts";
 import type { TrainingNote, TrainingResult, TrainingTask } from "./training-task.ts";
 import { artifactOf } from "./weight-source.ts";
@@ -27,6 +28,8 @@ export type TrainStageOptions = {
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
   threads: number;
+  /** Where ONNX Runtime is to train. @default "cpu" */
+  executionProvider?: ProviderName;
   metrics: MetricSink;
   log: { info(message: string): void; warn(message: string): void };
 };
@@ -60,6 +63,7 @@ export async function trainStage(
     datasetsDirectory: options.datasetsDirectory,
     datasetsMemoryBytes: options.datasetsMemoryBytes,
     threads: options.threads,
+    executionProvider: options.executionProvider ?? "cpu",
     suspendFlag: suspension.flag,
   };
   try {
@@ -71,6 +75,9 @@ export async function trainStage(
           case "began":
             record.resumed(note.history);
             if (note.step > 0) log.info(`Job ${id} goes on after step ${note.step}, in epoch ${note.epoch}`);
+            return;
+          case "backend":
+            log.info(`Job ${id} trains with ${note.engine} on ${note.backend}`);
             return;
           case "initialised": {
             const { taken, fresh, format, digest } = note.record;
@@ -102,8 +109,8 @@ export async function trainStage(
       await record.settled();
       throw new DrainingError("trainer");
     }
-    const { checkpoint, dataset, trainSeconds, initialWeights } = result;
-    const trained = { checkpoint, dataset, trainSeconds, ...(initialWeights && { initialWeights }) };
+    const { checkpoint, dataset, trainSeconds, backend, initialWeights } = result;
+    const trained = { checkpoint, dataset, trainSeconds, backend, ...(initialWeights && { initialWeights }) };
     await record.trained(trained, result.history);
     await checkpoints.keepOnly(id, []);
     return trained;

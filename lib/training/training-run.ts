@@ -12,14 +12,17 @@ import { type CallbackHost, CallbackList, figuresOf } from "./callbacks/callback
 import { addStep, type Means, meansOf, type StepResult } from "./measures.ts";
 import { epochBegin, type RunCursor, type RunSnapshot } from "./run-snapshot.ts";
 import type { TrainedState } from "./state-buffers.ts";
+import type { MakeEngine, StepEngine, StepOptions } from "./step-engine.ts";
 import type { WeightPlan } from "./step-graph.ts";
-import { type StepOptions, StepRunner } from "./step-runner.ts";
+import { StepRunner } from "./step-runner.ts";
 
 export type RunOptions = StepOptions & {
   epochs: number;
   batchSize: number;
   /** Share of the examples held out for validation. */
   validationSplit: number;
+  /** @default ONNX Runtime */
+  engine?: MakeEngine | undefined;
   /** As Keras serialises them. @default none */
   callbacks?: readonly unknown[];
 };
@@ -39,7 +42,7 @@ const PROGRESS_INTERVAL_MS = 100;
 export class TrainingRun {
   readonly stepsPerEpoch: number;
   private readonly options: RunOptions;
-  private readonly steps: StepRunner;
+  private readonly steps: StepEngine;
   private readonly trainRows: Uint32Array;
   private readonly validationRows: Uint32Array;
   private readonly callbacks: CallbackList;
@@ -55,7 +58,7 @@ export class TrainingRun {
   /** @throws {InvalidInputError} when the data does not fit the network, or a callback the run */
   constructor(options: RunOptions, examples: Examples) {
     this.options = options;
-    this.steps = new StepRunner(options, examples);
+    this.steps = options.engine?.(options, examples) ?? new StepRunner(options, examples);
     const rows = splitRows(examples.count, options.validationSplit, options.seed);
     this.trainRows = rows.train;
     this.validationRows = rows.validation;

@@ -5,7 +5,13 @@ import { loadDataset } from "../data/datasets.ts";
 import { firstExamples } from "../data/examples.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
-import type { EpochRecord, JobCheckpoint, TrainingProgress, TrainingSpec } from "../protocol/jobs.ts";
+import type {
+  EngineName,
+  EpochRecord,
+  JobCheckpoint,
+  TrainingProgress,
+  TrainingSpec,
+} from "../protocol/jobs.ts";
 import type { Lineage } from "../protocol/models.ts";
 import type { InitialWeightsRecord } from "../protocol/weights.ts";
 import { serveTask } from "../runtime/task.ts";
@@ -14,6 +20,7 @@ import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, SuspendedRun } from "./checkpointer.ts";
+import { chooseProvider, type ProviderName } from "./execution-provider.ts";
 import { loadWeights, type WantedWeights } from "./load-weights.ts";
 import { objectiveOf } from "./read-objective.ts";
 import { endsOf, planWeights } from "./step-graph.ts";
@@ -28,6 +35,7 @@ export type TrainingTask = {
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
   threads: number;
+  executionProvider: ProviderName;
   /** One element; 1 once the run is to be stored and left to another attempt. */
   suspendFlag: Int32Array;
 };
@@ -35,6 +43,8 @@ export type TrainingTask = {
 export type TrainingNote =
   /** At the start, or where an earlier attempt was stored. */
   | { kind: "began"; epoch: number; step: number; history: EpochRecord[] }
+  /** What computes, and where. */
+  | { kind: "backend"; engine: EngineName; backend: string }
   | { kind: "initialised"; record: InitialWeightsRecord }
   | { kind: "checkpoint"; checkpoint: JobCheckpoint }
   | { kind: "warning"; message: string }
@@ -46,6 +56,7 @@ export type TrainingResult = {
   dataset: Lineage["dataset"];
   trainSeconds: number;
   history: EpochRecord[];
+  backend: string;
   initialWeights?: InitialWeightsRecord;
 };
 
@@ -63,6 +74,14 @@ serveTask(
     const plan = planWeights(network);
     const objective = objectiveOf(spec, network, plan);
     const optimizer = optimizerOf(spec.optimizer);
+    const provider = await chooseProvider(task.executionProvider);
+    if (provider.reason !== undefined)
+      context.note({
+        kind: "warning",
+        message: `Cannot train on ${task.executionProvider}, but on the CPU: ${provider.reason}`,
+      });
+    const backend = provider.name;
+    context.note({ kind: "backend", engine: "onnx", backend });
     const validationSplit = spec.data.validationSplit ?? 0;
     const store = await openStore(task.store);
     try {
@@ -93,6 +112,7 @@ serveTask(
           threads: task.threads,
           columns: spec.data,
           initialWeights: loaded?.values,
+          provider: provider.name,
         },
         examples,
       );
@@ -128,6 +148,7 @@ serveTask(
         dataset: { name, digest, ...counts, testExamples },
         trainSeconds,
         history,
+        backend,
         ...(loaded && { initialWeights: loaded.record }),
       };
     } catch (error) {

@@ -87,6 +87,7 @@ const LINEAGE = {
     },
     seed: "number|integer",
     engine: "string",
+    backend: "string|optional",
     codeVersion: "string",
     architecture: "any",
     loss: "any",
