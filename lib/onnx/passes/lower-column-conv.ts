@@ -169,12 +169,15 @@ class Lowering {
     const [batch, outHeight, outWidth] = g.shape.slice(1) as [number, number, number];
     const rows = Array.from({ length: kernel[0]! }, (_, i) => i * dilations[0]! - pads[0]!);
     const columns = Array.from({ length: kernel[1]! }, (_, j) => pads[1]! - j * dilations[1]!);
-    const shifted = columns.map((begin) => this.shift(x, 3, begin, outWidth - width - begin));
+    const shifted = columns.map((begin) => this.shift(x, begin, outWidth - width - begin));
     const stacked = shifted.length === 1 ? shifted[0]! : this.op("Concat", shifted, { axis: 1 });
     const positions = batch * height * outWidth;
     const images = this.reshape(stacked, [channels * columns.length, positions]);
+    // Rows lie one after another: a shift by rows is one of the whole plane, in longer runs.
+    const planes = this.reshape(g, [filters, batch, outHeight * outWidth]);
     const products = rows.map((begin) => {
-      const gradient = this.shift(g, 2, begin, height - outHeight - begin);
+      const after = height - outHeight - begin;
+      const gradient = this.shift(planes, begin * outWidth, after * outWidth);
       return this.op("Gemm", [images, this.reshape(gradient, [filters, positions])], { transB: 1 });
     });
     const all = products.length === 1 ? products[0]! : this.op("Concat", products, { axis: 0 });
@@ -182,15 +185,12 @@ class Lowering {
     this.named("Transpose", [apart], conv.y, { perm: [3, 1, 0, 2] });
   }
 
-  /** Zeros before and after along one axis; negative numbers cut off. */
-  private shift(value: Value, axis: 2 | 3, before: number, after: number): Value {
+  /** Zeros before and after along the last axis; negative numbers cut off. */
+  private shift(value: Value, before: number, after: number): Value {
     if (before === 0 && after === 0) return value;
     // Of every axis: ONNX Runtime 1.30 moves transpositions past a Pad as if it named no axes.
-    const pads = new Array<number>(8)
-      .fill(0)
-      .with(axis, before)
-      .with(axis + 4, after);
-    return this.op("Pad", [value, this.graph.ints(pads), this.graph.scalar(0)]);
+    const rest = new Array<number>(value.shape.length - 1).fill(0);
+    return this.op("Pad", [value, this.graph.ints([...rest, before, ...rest, after]), this.graph.scalar(0)]);
   }
 
   /** A convolution of each channel's images with the gradient as one large kernel. */
