@@ -105,4 +105,45 @@ describe("random streams", () => {
     expect([...seen.keys()].sort()).toEqual(["0,1,2", "0,2,1", "1,0,2", "1,2,0", "2,0,1", "2,1,0"]);
     expect([...seen.values()].every((count) => Math.abs(count - 1000) < 150)).toBe(true);
   });
+
+  test.each([0.1, 0.5, 0.9, 1 / 3, 0.75])("choose with a probability of %d, each element by itself", (p) => {
+    const n = 320_007;
+    const chosen = new Uint8Array(n);
+    RandomStream.named(3, "dropout").fillChosen(chosen, p);
+    const share = (values: Iterable<number>, count: number) => {
+      let sum = 0;
+      for (const value of values) sum += value;
+      return sum / count;
+    };
+    // Means of n draws stray by √(p(1-p)/n): five times that. Places within a word of 32 and neighbours alike.
+    const strays = (count: number, of: number) => 5 * Math.sqrt((of * (1 - of)) / count);
+    expect(Math.abs(share(chosen, n) - p)).toBeLessThan(strays(n, p));
+    for (let place = 0; place < 32; place++) {
+      const there = chosen.filter((_, i) => i % 32 === place);
+      expect(Math.abs(share(there, there.length) - p)).toBeLessThan(strays(there.length, p));
+    }
+    for (const distance of [1, 2, 31, 32]) {
+      const both = chosen.map((value, i) => value & (chosen[(i + distance) % n] ?? 0));
+      expect(Math.abs(share(both, n) - p * p)).toBeLessThan(2 * strays(n, p * p));
+    }
+  });
+
+  test("choose alike wherever the array lies in its buffer", () => {
+    const take = (offset: number) => {
+      const chosen = new Uint8Array(new ArrayBuffer(100), offset, 77);
+      RandomStream.named(4, "dropout").fillChosen(chosen, 0.3);
+      return [...chosen];
+    };
+    expect(take(3)).toEqual(take(0));
+    expect(take(4)).toEqual(take(0));
+  });
+
+  test("choose everything or nothing at the ends, and only within the array", () => {
+    const stream = RandomStream.named(3, "dropout");
+    const chosen = new Uint8Array(45).fill(7);
+    stream.fillChosen(chosen.subarray(0, 40), 1);
+    expect([...chosen]).toEqual([...new Array(40).fill(1), 7, 7, 7, 7, 7]);
+    stream.fillChosen(chosen.subarray(0, 40), 0);
+    expect([...chosen]).toEqual([...new Array(40).fill(0), 7, 7, 7, 7, 7]);
+  });
 });

@@ -8,6 +8,9 @@ export type StreamState = readonly [number, number, number, number];
 
 const rotate = (x: number, k: number): number => (x << k) | (x >>> (32 - k));
 
+/** Bytes 0 and 1 for each of four bits, the lowest first. */
+const FOURS = new Uint32Array(Uint8Array.from({ length: 64 }, (_, i) => ((i >> 2) >> (i & 3)) & 1).buffer);
+
 export class RandomStream {
   private a: number;
   private b: number;
@@ -77,6 +80,37 @@ export class RandomStream {
       target[i + 1] = radius * Math.sin(angle);
     }
     if (i < target.length) target[i] = this.normal();
+  }
+
+  /**
+   * Fills with ones and zeros, each a one with `probability`, exact to 2^-32. 32 elements are decided at once: every
+   * word gives each of them one more binary digit of a number that is compared with the probability, until all differ
+   * from it; some seven words are drawn where one for each element would be 32.
+   */
+  fillChosen(target: Uint8Array, probability: number): void {
+    const limit = Math.round(probability * 2 ** 32);
+    if (limit >= 2 ** 32) {
+      target.fill(1);
+      return;
+    }
+    const aligned = target.byteOffset % 4 === 0 ? target : new Uint8Array(target.length);
+    const fours = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >> 2);
+    for (let start = 0; start < aligned.length; start += 32) {
+      let chosen = 0;
+      let undecided = -1;
+      for (let digit = 31; digit >= 0 && undecided !== 0; digit--) {
+        const word = this.uint32() | 0;
+        if ((limit >>> digit) & 1) {
+          chosen |= undecided & ~word;
+          undecided &= word;
+        } else undecided &= ~word;
+      }
+      const place = start >> 2;
+      if (place + 8 <= fours.length)
+        for (let i = 0; i < 8; i++) fours[place + i] = FOURS[(chosen >>> (4 * i)) & 15]!;
+      else for (let i = start; i < aligned.length; i++) aligned[i] = (chosen >>> (i - start)) & 1;
+    }
+    if (aligned !== target) target.set(aligned);
   }
 
   /** Shuffles in place (Fisher and Yates). */

@@ -28,7 +28,7 @@ const NETWORK = parseNetwork({
         kernel_size: 3,
         activation: "leaky_relu",
         kernel_regularizer: "l2",
-        kernel_constraint: unit({ max_value: 0.9, axis: [0, 1, 2] }),
+        kernel_constraint: unit({ max_value: 0.8, axis: [0, 1, 2] }),
       }),
       layer("SpatialDropout2D", { rate: 0.2 }),
       layer("PReLU", { shared_axes: [1, 2], alpha_constraint: "non_neg" }),
@@ -109,9 +109,9 @@ describe("a run with noise, masks, penalties and constraints", () => {
     const norms = Array.from({ length: filters }, (_, f) =>
       Math.hypot(...kernel.data.subarray(f * size, (f + 1) * size)),
     );
-    // The norm of each filter is at most 0.9, and one at least was held there.
-    expect(Math.max(...norms)).toBeLessThan(0.9 + 1e-5);
-    expect(Math.max(...norms)).toBeGreaterThan(0.9 - 1e-4);
+    // The norm of each filter is at most 0.8, and one at least was held there.
+    expect(Math.max(...norms)).toBeLessThan(0.8 + 1e-5);
+    expect(Math.max(...norms)).toBeGreaterThan(0.8 - 1e-4);
     const alpha = [...weights].find(([name]) => name.endsWith("/alpha"))![1];
     expect(Math.min(...alpha.data)).toBeGreaterThanOrEqual(0);
   });

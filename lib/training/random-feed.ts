@@ -29,10 +29,7 @@ export class RandomFeed {
       return new ort.Tensor("float32", noise, input.shape);
     }
     const mask = new Uint8Array(size);
-    const limit = Math.round((1 - input.rate) * 2 ** 32);
-    this.draws.push((random) => {
-      for (let i = 0; i < size; i++) mask[i] = random.uint32() < limit ? 1 : 0;
-    });
+    this.draws.push((random) => random.fillChosen(mask, 1 - input.rate));
     return new ort.Tensor("bool", mask, input.shape);
   }
 }
