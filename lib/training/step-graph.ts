@@ -120,8 +120,9 @@ export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimiz
     });
     graph.output(graph.op("Concat", updated, { axis: 0 }), "statistics_next");
   }
-  lowerColumnConv(graph, options.channelBlock);
+  // Last: nodes of the runtime's own layout have no shape rules, so no pass can come after it.
   lowerSequences(graph);
+  lowerColumnConv(graph, options.channelBlock);
   return { bytes: serialise(graph), randomInputs: step.randomInputs };
 }
 

@@ -456,3 +456,25 @@ describe("data and networks that do not fit", () => {
     );
   });
 });
+
+test("convolutions wide enough for the runtime's own layout train, alone and with recurrent layers", async () => {
+  const convolutions: Layer[] = [
+    ["Conv2D", { filters: 16, kernel_size: 3, padding: "same" }],
+    ["Conv2D", { filters: 16, kernel_size: 3, activation: "relu" }],
+  ];
+  const recurrent: Layer[] = [
+    ["Reshape", { target_shape: [16, 36] }],
+    ["LSTM", { units: 4 }],
+  ];
+  for (const layers of [
+    [...convolutions, ["Flatten", {}] as Layer],
+    [...convolutions, ...recurrent],
+  ])
+    await using(
+      runOf({ layers: [...layers, SOFTMAX], shape: [8, 8, 1] }, noise(16, [8, 8, 1])),
+      async (run) => {
+        const [epoch] = await run.run();
+        expect(epoch!.loss).toBeGreaterThan(0);
+      },
+    );
+});
