@@ -1,6 +1,6 @@
 /** What the runner does when the store or another service is away in the middle of a job. */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "../../test/fixtures/eventually.ts";
@@ -11,35 +11,48 @@ import type { Job } from "../protocol/jobs.ts";
 import { JobCheckpoints } from "../store/job-checkpoints.ts";
 import { JobStore } from "../store/job-store.ts";
 import { openStore } from "../store/open-store.ts";
-import type { KeyValueStore, Store } from "../store/store.ts";
+import type { KeyValueStore, Store, StoreLocation } from "../store/store.ts";
 import { Trainer } from "./trainer.ts";
 
 const LEASE_MS = 600;
 
 let directory: string;
+let location: StoreLocation;
 let store: Store;
 let trainer: Trainer;
 /** Whether the store refuses to write this record. */
 let refused: (job: Job) => boolean;
 let events: string[];
+let warnings: string[];
 /** What other services answer, by action. */
 let answers: Record<string, () => unknown>;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "moiety-runner-"));
   await writeStripes(directory, "stripes", { train: 64, test: 16 });
-  const location = { kind: "files", directory: join(directory, "data") } as const;
+  location = { kind: "files", directory: join(directory, "data") };
   store = await openStore(location);
   refused = () => false;
   events = [];
+  warnings = [];
   answers = {
     "converter.convert": () => ({ onnx: {}, signature: {}, labels: [], parity: {} }),
     "evaluator.evaluate": () => ({ accuracy: 1 }),
     "registry.publish": () => ({ model: "m", version: 1 }),
     "registry.promote": () => ({ promoted: true }),
   };
+  trainer = trainerOf();
+});
+afterEach(async () => {
+  await trainer.stop();
+  await store.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** The store's records, of which a test may refuse some. */
+function records(): KeyValueStore {
   const real = store.records;
-  const records: KeyValueStore = {
+  return {
     get: (key) => real.get(key),
     create: (key, value) => real.create(key, value),
     update: async (key, value, revision) => {
@@ -49,8 +62,11 @@ beforeEach(async () => {
     delete: (key, revision) => real.delete(key, revision),
     keys: (prefix) => real.keys(prefix),
   };
-  trainer = new Trainer({
-    jobs: new JobStore(records, { leaseMs: LEASE_MS, maxQueued: 10 }),
+}
+
+function trainerOf(): Trainer {
+  return new Trainer({
+    jobs: new JobStore(records(), { leaseMs: LEASE_MS, maxQueued: 10 }),
     checkpoints: new JobCheckpoints(store),
     call: (async (action: string) => {
       events.push(action);
@@ -66,14 +82,9 @@ beforeEach(async () => {
     leaseMs: LEASE_MS,
     codeVersion: "0",
     metrics: { increment: () => {}, observe: () => {}, set: () => {} },
-    log: { info: () => {}, warn: () => {} },
+    log: { info: () => {}, warn: (message) => void warnings.push(message) },
   });
-});
-afterEach(async () => {
-  await trainer.stop();
-  await store.close();
-  await rm(directory, { recursive: true, force: true });
-});
+}
 
 const start = () =>
   trainer.start({ model: "m", architecture: stripesNetwork(), data: { dataset: "stripes" } });
@@ -144,4 +155,80 @@ test("stopping does not wait for a service that is away, and gives the job back"
   const job = await trainer.get({ id });
   expect(job).toMatchObject({ state: "queued", attempts: 0 });
   expect(job.trained).toBeDefined();
+});
+
+test.each(["converter.convert", "evaluator.evaluate"])(
+  "cancelling does not wait for the answer of %s",
+  async (action) => {
+    let answer: (value: object) => void = () => {};
+    answers[action] = () => new Promise((resolve) => (answer = resolve));
+    const job = await start();
+    await eventually(async () => count(action) > 0 || undefined);
+    const cancelledAt = performance.now();
+    await trainer.cancel(job);
+    expect(await ended(job)).toMatchObject({ state: "cancelled" });
+    expect(performance.now() - cancelledAt).toBeLessThan(500);
+    answer({});
+    expect(count("registry.publish")).toBe(0);
+  },
+);
+
+test("a cancellation that no event told of is found when the lease is renewed, whatever the stage", async () => {
+  answers["evaluator.evaluate"] = () => new Promise(() => {});
+  const job = await start();
+  await eventually(async () => count("evaluator.evaluate") > 0 || undefined);
+  await new JobStore(store.records, { leaseMs: LEASE_MS, maxQueued: 10 }).requestCancel(job.id);
+  expect(await ended(job)).toMatchObject({ state: "cancelled", stage: "evaluating" });
+});
+
+test("a run is stored when its trainer stops, and another trainer goes on from there", async () => {
+  const spec = { model: "m", architecture: stripesNetwork(), data: { dataset: "stripes" }, epochs: 3000 };
+  const job = await trainer.start({ ...spec, checkpointSeconds: 1000 });
+  await eventually(async () => (await trainer.get(job)).progress);
+  await trainer.stop();
+  const left = await trainer.get(job);
+  expect(left).toMatchObject({ state: "queued", attempts: 0, checkpoints: [{ epoch: expect.any(Number) }] });
+  expect(left.checkpoints![0]!.step).toBeGreaterThan(0);
+  expect(left.history).toHaveLength(Math.min(left.checkpoints![0]!.epoch - 1, 1000));
+
+  const epochsBefore = count("training.epochCompleted");
+  trainer = trainerOf();
+  expect(await ended(job)).toMatchObject({ state: "succeeded", attempts: 1 });
+  expect(count("training.epochCompleted")).toBe(3000);
+  expect(epochsBefore).toBe(left.checkpoints![0]!.epoch - 1);
+  await eventually(async () => (await new JobCheckpoints(store).jobIds()).length === 0 || undefined);
+});
+
+test("what a trainer that died left of a job that has ended is removed by the next to start", async () => {
+  const job = await start();
+  await ended(job);
+  await trainer.stop();
+  const checkpoints = new JobCheckpoints(store);
+  await checkpoints.put(job.id, new Uint8Array(10));
+  await checkpoints.put("unknownjob", new Uint8Array(11));
+  trainer = trainerOf();
+  await eventually(async () => (await checkpoints.jobIds()).length === 0 || undefined);
+  expect((await store.artifacts.list()).map(({ size }) => size)).not.toContain(10);
+});
+
+test("a store that takes no checkpoint for a moment costs a warning, not the run", async () => {
+  const folder = join(directory, "data", "artifacts", "tmp");
+  const spec = { model: "m", architecture: stripesNetwork(), data: { dataset: "stripes" }, epochs: 100_000 };
+  const job = await trainer.start({ ...spec, checkpointSeconds: 0.01 });
+  const storedAfter = (step: number) =>
+    eventually(async () => {
+      const newest = (await trainer.get(job)).checkpoints?.[0];
+      return newest && newest.step > step ? newest : undefined;
+    });
+  await storedAfter(0);
+  await rm(folder, { recursive: true });
+  await writeFile(folder, "in the way");
+  await eventually(async () => warnings.find((text) => text.includes("Cannot store a checkpoint")));
+  await rm(folder);
+  await mkdir(folder);
+  const { step } = (await trainer.get(job)).checkpoints![0]!;
+  await storedAfter(step);
+  await trainer.cancel(job);
+  expect(await ended(job)).toMatchObject({ state: "cancelled", attempts: 1 });
+  await eventually(async () => (await store.artifacts.list()).length === 0 || undefined);
 });

@@ -350,6 +350,17 @@ describe("a run that ends early", () => {
     });
   });
 
+  test("stops before the next batch of validation once it is cancelled", async () => {
+    let asked = 0;
+    const options = { layers: [SOFTMAX], shape: [5], epochs: 9, batchSize: 300, validationSplit: 0.5 };
+    await using(runOf(options, noise(1200, [5])), async (run) => {
+      // Two steps and three batches of validation an epoch.
+      await expect(run.run({ cancelled: () => ++asked > 8 })).rejects.toThrow(CancelledError);
+      expect(asked).toBe(9);
+      expect(run.position).toMatchObject({ epoch: 2, step: 4, history: [{ epoch: 1 }] });
+    });
+  });
+
   describe("because it diverged names epoch, step and where it began", () => {
     const failureOf = (options: Parameters<typeof runOf>[0], examples: Examples) =>
       using(runOf({ epochs: 3, ...options }, examples), (run) =>
