@@ -14,6 +14,7 @@ import { labelled } from "../../test/support/labelled.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
+import { channelBlock } from "./channel-block.ts";
 import { compileEvaluationStep, compileTrainingStep, planWeights } from "./step-graph.ts";
 
 type Picked = { at: number[]; value: number[]; sum: number; sumSquares: number };
@@ -23,6 +24,8 @@ const read = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta
 const KERAS: { batch: number; labels: number[]; adam: Expected; sgd: Expected } = read(
   "../../test/fixtures/keras/mnist-step.json",
 );
+/** Undefined on processors for which the runtime has no blocked layout. */
+const BLOCK = await channelBlock();
 const network = parseNetwork(read("../../examples/mnist/cnn.json"));
 const plan = planWeights(network);
 
@@ -68,13 +71,15 @@ const options = {
 };
 
 describe("a training step of the MNIST network", () => {
-  for (const [name, optimizer] of [
+  for (const [name, optimizer, block] of [
     ["adam", optimizerOf("Adam")],
     ["sgd", optimizerOf({ class_name: "SGD", config: { learning_rate: 0.1 } })],
+    ["sgd", optimizerOf({ class_name: "SGD", config: { learning_rate: 0.1 } }), BLOCK],
   ] as const)
-    test(`with ${name} gives Keras's loss and new weights`, async () => {
+    test(`with ${name} ${block ? "and blocked channels " : ""}gives Keras's loss and new weights`, async () => {
       const expected = KERAS[name];
-      const session = await InferenceSession.create(compileTrainingStep(plan, options, optimizer).bytes);
+      const spec = { ...options, channelBlock: block };
+      const session = await InferenceSession.create(compileTrainingStep(plan, spec, optimizer).bytes);
       const found = await session.run({
         ...batch,
         weights: vector(initial()),
