@@ -52,7 +52,7 @@ export function orderApplications(
     ),
   );
   for (const { name, input, applications: declared } of layers)
-    if (input === undefined && (declared.length === 0 || declared.some(({ inputs }) => inputs.length === 0)))
+    if (input === undefined && (declared.length === 0 || declared.some((node) => refsOf(node).length === 0)))
       throw new InvalidModelError(`layer '${name}'`, "its inbound_nodes are empty: it is applied to nothing");
   const first = firstNumbers(layers, outputs, dialect);
 

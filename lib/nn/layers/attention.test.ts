@@ -13,7 +13,7 @@ import { GraphBuilder, type Value } from "../../onnx/builder.ts";
 import { ConfigReader } from "../config-reader.ts";
 import { type ApplyLayer, inKerasOrder, type LayerValue, type WeightSpec } from "../layer.ts";
 import type { Model } from "../model.ts";
-import { buildNetwork } from "../network.ts";
+import { buildNetwork, parseNetwork } from "../network.ts";
 import { LAYERS } from "./table.ts";
 
 type Values = { shape: number[]; data: number[] };
@@ -33,9 +33,19 @@ type Case = {
   gradients: Record<string, Values>;
 };
 
-const CASES: Record<string, Case> = JSON.parse(
+type ModelCase = {
+  architecture: unknown;
+  inputs: Values[];
+  weights: Record<string, Values>;
+  output: Values;
+  cotangent: Values;
+  gradients: Record<string, Values>;
+};
+
+const FIXTURE: { layers: Record<string, Case>; models: Record<string, ModelCase> } = JSON.parse(
   readFileSync(new URL("../../../test/fixtures/keras/attention.json", import.meta.url), "utf8"),
 );
+const CASES = FIXTURE.layers;
 
 const noInner = () => {
   throw new Error("no layer is declared inside this one");
@@ -158,6 +168,54 @@ describe("attention as Keras computes it", () => {
   }
 });
 
+describe("Transformers as they are declared", () => {
+  test.each(Object.entries(FIXTURE.models))("%s", async (_, given) => {
+    const run = async (batch?: string) => {
+      const graph = new GraphBuilder("case");
+      const network = parseNetwork(given.architecture);
+      const feeds: Record<string, Fed> = {};
+      const inputs = network.inputs.map(({ name, datatype, shape }, i) => {
+        const fed = given.inputs[i]!;
+        feeds[name] = { shape: fed.shape, datatype: "INT32", data: Int32Array.from(fed.data) };
+        return graph.input(name, datatype, [batch ?? fed.shape[0]!, ...shape]);
+      });
+      const weights = new Map<string, Value>();
+      const { outputs } = buildNetwork(network, graph, inputs, {
+        training: false,
+        weightValue({ name, shape }) {
+          const values = given.weights[name]!;
+          feeds[name] = { shape: values.shape, data: Float32Array.from(values.data) };
+          const value = graph.input(name, "FP32", shape);
+          weights.set(name, value);
+          return value;
+        },
+      });
+      const y = outputs[0]!.value;
+      graph.output(y, "y");
+      if (!batch) {
+        expect([...weights.keys()].sort()).toEqual(Object.keys(given.weights).sort());
+        const { shape, data } = given.cotangent;
+        const c = graph.initializer("c", { datatype: "FP32", shape, data: Float32Array.from(data) });
+        const loss = graph.op("ReduceSum", [graph.op("Mul", [y, c])], { keepdims: 0 });
+        gradients(graph, loss, [...weights.values()]).forEach((gradient, i) => {
+          graph.output(gradient, `d ${[...weights.keys()][i]}`);
+        });
+      }
+      return runOnce(graph, feeds);
+    };
+    const [fixed, varying] = [await run(), await run("batch")];
+    for (const { y } of [fixed, varying]) {
+      expect(y!.shape).toEqual(given.output.shape);
+      expect(worstError(y!.data as Float32Array, given.output.data)).toBeLessThan(2e-5);
+    }
+    const errors = Object.entries(given.gradients).map(([name, { data }]) => [
+      name,
+      worstError(fixed[`d ${name}`]!.data as Float32Array, data),
+    ]);
+    expect(errors.filter(([, error]) => (error as number) >= 5e-5)).toEqual([]);
+  });
+});
+
 describe("attention in training", () => {
   const dropping = Object.entries(CASES).filter(([, { config }]) => Number(config.dropout) > 0);
 
@@ -275,6 +333,24 @@ describe("refused attention", () => {
     [
       "more steps than positions",
       plain("PositionEmbedding", { sequence_length: 3 }, q),
+      "has 4 steps, sequence_length is 3",
+    ],
+    [
+      "weights for the way back",
+      plain(
+        "TokenAndPositionEmbedding",
+        { vocabulary_size: 7, sequence_length: 4, embedding_dim: 6, tie_weights: false },
+        [2, 4],
+      ),
+      "tie_weights: received false",
+    ],
+    [
+      "more tokens than positions",
+      plain(
+        "TokenAndPositionEmbedding",
+        { vocabulary_size: 7, sequence_length: 3, embedding_dim: 6 },
+        [2, 4],
+      ),
       "has 4 steps, sequence_length is 3",
     ],
     ["positions of a vector", plain("SinePositionEncoding", {}, [2, 6]), "expected [batch,steps,size]"],

@@ -28,7 +28,7 @@ import { groupNormalization } from "./group-normalization.ts";
 import { gru } from "./gru.ts";
 import { layerNormalization, rmsNormalization } from "./layer-normalization.ts";
 import { lstm } from "./lstm.ts";
-import { any, NOT_EQUAL_ARGUMENTS, notEqual } from "./mask-operations.ts";
+import { any, logicalOr, NOT_EQUAL_ARGUMENTS, notEqual } from "./mask-operations.ts";
 import { masking } from "./masking.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { MULTI_HEAD_ARGUMENTS, multiHeadAttention } from "./multi-head-attention.ts";
@@ -46,6 +46,7 @@ import { separableConv1d, separableConv2d } from "./separable-conv.ts";
 import { simpleRnn } from "./simple-rnn.ts";
 import { sinePositionEncoding } from "./sine-position-encoding.ts";
 import { timeDistributed } from "./time-distributed.ts";
+import { tokenAndPositionEmbedding } from "./token-and-position-embedding.ts";
 import { DECODER_ARGUMENTS, transformerDecoder } from "./transformer-decoder.ts";
 import { ENCODER_ARGUMENTS, transformerEncoder } from "./transformer-encoder.ts";
 import { unitNormalization } from "./unit-normalization.ts";
@@ -89,6 +90,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   GroupNormalization: groupNormalization,
   LSTM: lstm,
   LayerNormalization: layerNormalization,
+  LogicalOr: logicalOr,
   Masking: masking,
   MaxPooling1D: maxPooling1d,
   MaxPooling2D: maxPooling2d,
@@ -112,6 +114,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   SpatialDropout1D: spatialDropout1d,
   SpatialDropout2D: spatialDropout2d,
   Subtract: subtract,
+  TokenAndPositionEmbedding: tokenAndPositionEmbedding,
   TransformerDecoder: transformerDecoder,
   TransformerEncoder: transformerEncoder,
   UnitNormalization: unitNormalization,
@@ -148,7 +151,12 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
 ]);
 
 /** Layers that work on whole numbers as they come; to all others inputs are given as FP32. */
-export const TAKES_INTEGERS: ReadonlySet<string> = new Set(["Any", "Embedding", "NotEqual"]);
+export const TAKES_INTEGERS: ReadonlySet<string> = new Set([
+  "Any",
+  "Embedding",
+  "TokenAndPositionEmbedding",
+  "NotEqual",
+]);
 
 /** Of layers that use the mask of their input, which may come with the call as well. */
 const MASK = ["mask"];
@@ -181,6 +189,7 @@ export const TAKES_SEVERAL: ReadonlySet<string> = new Set([
   "Dot",
   "GRU",
   "LSTM",
+  "LogicalOr",
   "Maximum",
   "Minimum",
   "MultiHeadAttention",
