@@ -6,9 +6,8 @@
 import { InvalidModelError } from "../errors.ts";
 import type { GraphBuilder, Value } from "../onnx/builder.ts";
 import type { Attributes, Dim, Node } from "../onnx/graph.ts";
-import { NodeView } from "../onnx/operators/rule.ts";
+import { NodeView, product } from "../onnx/operators/rule.ts";
 import { ONNX_TYPE } from "../onnx/proto.ts";
-import { elementCount } from "../tensor/tensor.ts";
 
 export type GradientRule = (context: GradientContext) => (Value | undefined)[];
 
@@ -100,7 +99,7 @@ export class GradientContext {
   columnSums(value: Value): Value {
     const shape = this.known(value.shape);
     const columns = shape.at(-1)!;
-    const rows = elementCount(shape) / columns;
+    const rows = product(shape).size / columns;
     const ones = this.op("Expand", [this.scalar(1), this.graph.ints([1, rows])]);
     return this.reshape(this.op("Gemm", [ones, this.reshape(value, [rows, columns])]), [columns]);
   }

@@ -8,19 +8,19 @@
  */
 
 import { float, literalOf } from "../../onnx/graph.ts";
-import { elementCount } from "../../tensor/tensor.ts";
+import { product as sizeOf } from "../../onnx/operators/rule.ts";
 import type { GradientRule } from "../gradient-rule.ts";
 
 const layerNormalization: GradientRule = (c) => {
   const [x, scale] = [c.input(0), c.input(1)];
   const axis = c.view.axis(c.view.int("axis", -1), x.shape.length);
   const shape = c.known(x.shape);
-  const size = elementCount(shape.slice(axis));
-  const rows = elementCount(shape) / size;
+  const size = sizeOf(shape.slice(axis)).size;
+  const rows = sizeOf(shape).size / size;
   if (c.hasGradient(1) || c.hasGradient(2)) return c.view.fail("mean and deviation are not differentiated");
   if (
-    elementCount(c.known(scale.shape)) !== size ||
-    (c.has(2) && elementCount(c.known(c.input(2).shape)) !== size)
+    sizeOf(c.known(scale.shape)).size !== size ||
+    (c.has(2) && sizeOf(c.known(c.input(2).shape)).size !== size)
   )
     return c.view.fail("scale and bias must be as large as what is normalised");
   const matrix = [rows, size];
