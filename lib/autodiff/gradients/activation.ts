@@ -70,10 +70,11 @@ const softsign: GradientRule = (c) => {
   return [c.mul(c.gradient(), c.mul(rest, rest))];
 };
 
-/** g·2/√π·e^(-x²) */
+/** g·2/√π·e^(-x²), with the factor in the exponent: one pass less over the tensor. */
 const erf: GradientRule = (c) => {
-  const bell = c.op("Exp", [c.op("Neg", [c.mul(c.input(0), c.input(0))])]);
-  return [c.mul(c.gradient(), c.mul(bell, c.scalar(2 / Math.sqrt(Math.PI))))];
+  const squares = c.mul(c.input(0), c.input(0));
+  const bell = c.op("Exp", [c.sub(c.scalar(Math.log(2 / Math.sqrt(Math.PI))), squares)]);
+  return [c.mul(c.gradient(), bell)];
 };
 
 /** Passes between the bounds. */
