@@ -28,18 +28,20 @@ export class SuspendedRun extends CancelledError {
   }
 }
 
-/** Time between two checkpoints, in multiples of what the last one took. */
-const SHARE = 50;
+/** The share of the time that storing may take. */
+const SHARE = 1 / 50;
 
 export class Checkpointer {
   private readonly options: CheckpointerOptions;
   /** What the run would lose is counted from here. */
   private storedAt = performance.now();
-  private intervalMs: number;
+  private readonly begunAt = performance.now();
+  /** What storing has taken so far, and what it took the last time. */
+  private storingMs = 0;
+  private lastMs = 0;
 
   constructor(options: CheckpointerOptions) {
     this.options = options;
-    this.intervalMs = options.everySeconds * 1000;
   }
 
   /**
@@ -71,10 +73,12 @@ export class Checkpointer {
   /** For `RunListener.atRest`. The promise rejects with `SuspendedRun` once a run that is to stop has been stored. */
   atRest(): Promise<void> | undefined {
     if (this.options.suspended()) return this.suspend();
-    const sinceMs = performance.now() - this.storedAt;
-    // Between two epochs there is least to store again, so that one comes a little early.
-    const due = this.options.run.betweenEpochs ? this.intervalMs / 2 : this.intervalMs;
-    return sinceMs >= due ? this.store() : undefined;
+    const { run, everySeconds } = this.options;
+    const now = performance.now();
+    // Where an epoch ends there is nothing to do twice, so that one comes a little early.
+    const due = now - this.storedAt >= everySeconds * (run.betweenEpochs ? 500 : 1000);
+    const affordable = this.storingMs + this.lastMs <= (now - this.begunAt) * SHARE;
+    return due && affordable ? this.store() : undefined;
   }
 
   private async suspend(): Promise<never> {
@@ -83,7 +87,7 @@ export class Checkpointer {
   }
 
   private async store(): Promise<void> {
-    const { run, identity, checkpoints, everySeconds, stored, warn } = this.options;
+    const { run, identity, checkpoints, stored, warn } = this.options;
     const begun = performance.now();
     const snapshot = run.snapshot();
     try {
@@ -95,6 +99,7 @@ export class Checkpointer {
       warn(`Cannot store a checkpoint: ${errorMessage(error)}`);
     }
     this.storedAt = performance.now();
-    this.intervalMs = Math.max(everySeconds * 1000, (this.storedAt - begun) * SHARE);
+    this.lastMs = this.storedAt - begun;
+    this.storingMs += this.lastMs;
   }
 }
