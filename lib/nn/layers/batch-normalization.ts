@@ -1,13 +1,18 @@
 /**
  * BatchNormalization (Ioffe and Szegedy 2015, arXiv:1502.03167) along one axis, as Keras 3 computes it: in training
  * by the batch's mean and biased variance, which also update the moving averages; elsewhere, and when the layer is
- * frozen, by the moving averages.
+ * frozen, by the moving averages. Positions that a mask leaves out do not count in training.
  */
 
 import { InvalidModelError } from "../../errors.ts";
+import type { Value } from "../../onnx/builder.ts";
+import { ONNX_TYPE } from "../../onnx/proto.ts";
 import type { ConfigReader } from "../config-reader.ts";
-import type { LayerDefinition } from "../layer.ts";
+import { inOrder, type LayerContext, type LayerDefinition, type LayerValue, reshapeTo } from "../layer.ts";
 import { alongAxis, readInitializer, readWeight, refusePenalties } from "./common.ts";
+
+/** Added to the number of positions that count. */
+const KERAS_EPSILON = 1e-7;
 
 /** Keras 3 writes the axis as a number, Keras 2 as a list of one. */
 function readAxis(config: ConfigReader): number {
@@ -62,9 +67,10 @@ export const batchNormalization: LayerDefinition = (config) => {
     let centered: typeof value;
     if (c.training && !c.frozen) {
       const others = g.ints(value.shape.flatMap((_, i) => (i === channelAxis ? [] : [i])));
-      mean = g.op("ReduceMean", [value, others], { keepdims: 0 });
+      const average = averaging(c, x!, others, kerasAxis === rank - 1);
+      mean = average(value);
       centered = g.op("Sub", [value, alongAxis(c, mean, rank, channelAxis)]);
-      variance = g.op("ReduceMean", [g.op("Mul", [centered, centered]), others], { keepdims: 0 });
+      variance = average(g.op("Mul", [centered, centered]));
       for (const [moving, batch] of [
         [movingMean, mean],
         [movingVariance, variance],
@@ -81,3 +87,26 @@ export const batchNormalization: LayerDefinition = (config) => {
     return order ? { value: result, order } : { value: result };
   };
 };
+
+/** The mean of each channel: over all positions or, where there is a mask, over those that count. */
+function averaging(
+  { graph }: LayerContext,
+  x: LayerValue,
+  others: Value,
+  lastAxis: boolean,
+): (value: Value) => Value {
+  if (x.mask?.shape.length !== x.value.shape.length - 1)
+    return (value) => graph.op("ReduceMean", [value, others], { keepdims: 0 });
+  if (!lastAxis) throw new InvalidModelError("axis", "received another axis than the last, with a mask");
+  const spread = reshapeTo(graph, x.mask, [...x.mask.shape, 1]);
+  const counts = graph.op("Cast", [inOrder(graph, { value: spread }, x.order)], { to: ONNX_TYPE.FP32 });
+  const total = graph.op("Add", [
+    graph.op("ReduceSum", [counts], { keepdims: 0 }),
+    graph.scalar(KERAS_EPSILON),
+  ]);
+  return (value) =>
+    graph.op("Div", [
+      graph.op("ReduceSum", [graph.op("Mul", [value, counts]), others], { keepdims: 0 }),
+      total,
+    ]);
+}

@@ -1,6 +1,6 @@
 /**
- * NotEqual and Any, the operations by which Keras 3 writes the masks of Embedding and Masking into a functional model:
- * `not_equal(ids, 0)` and `any(not_equal(x, value), axis=-1)`. They give BOOL.
+ * NotEqual, Any and LogicalOr, the operations by which Keras 3 writes the masks of Embedding, Masking and merge layers
+ * into a functional model: `not_equal(ids, 0)`, `any(not_equal(x, value), axis=-1)`, `logical_or(a, b)`. They give BOOL.
  */
 
 import { InvalidModelError } from "../../errors.ts";
@@ -38,4 +38,11 @@ export const any: LayerDefinition = (config) => {
     });
     return { value: graph.op("Cast", [most], { to: ONNX_TYPE.BOOL }) };
   };
+};
+
+export const logicalOr: LayerDefinition = () => (c, inputs) => {
+  const [a, b] = inputs.map((x) => x.value);
+  if (inputs.length !== 2 || a?.datatype !== "BOOL" || b?.datatype !== "BOOL")
+    throw new InvalidModelError("inbound_nodes", "LogicalOr takes two masks");
+  return { value: c.graph.op("Or", [a, b]) };
 };

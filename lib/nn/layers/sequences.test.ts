@@ -17,6 +17,8 @@ type Case = {
   inputs: Record<string, Values>;
   weights: Record<string, Values>;
   outputs: Values[];
+  /** Outputs in inference, where they differ. */
+  served?: Values[];
   masks: (Values | null)[];
   cotangents: Values[];
   gradients: Record<string, Values>;
@@ -66,7 +68,7 @@ describe("sequences as Keras computes them", () => {
         Object.fromEntries(Object.entries(list).map(([weight, { shape }]) => [weight, [...shape]]));
       expect(shapes(Object.fromEntries(weights))).toEqual(shapes(given.weights));
       const results = await runOnce(graph, feeds);
-      given.outputs.forEach(({ shape, data }, i) => {
+      (given.served ?? given.outputs).forEach(({ shape, data }, i) => {
         expect(results[`y${i}`]!.shape).toEqual(shape);
         expect(worstError(results[`y${i}`]!.data as Float32Array, data)).toBeLessThan(TOLERANCE);
       });

@@ -154,8 +154,9 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
 export const TAKES_INTEGERS: ReadonlySet<string> = new Set([
   "Any",
   "Embedding",
-  "TokenAndPositionEmbedding",
+  "LogicalOr",
   "NotEqual",
+  "TokenAndPositionEmbedding",
 ]);
 
 /** Of layers that use the mask of their input, which may come with the call as well. */
