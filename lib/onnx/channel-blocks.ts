@@ -1,6 +1,6 @@
 /**
  * Convolution in ONNX Runtime's own layout for CPUs, in which a block of channels lies together, [N, C/block, H, W,
- * block]: its fastest, two to four times as fast here as a transposed convolution. The runtime itself only uses it for
+ * block]: its fastest, up to two and a half times as fast here as a transposed convolution. The runtime itself only uses it for
  * weights that are constant; in training they are not, so the nodes are written here (operators of the domain
  * com.microsoft.nchwc; weights as [F/block, C/block, KH, KW, block of C, block of F]). The size of a block depends on
  * the processor (lib/training/channel-block.ts asks the runtime for it); a graph with such nodes runs where it was made.
