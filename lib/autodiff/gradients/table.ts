@@ -10,6 +10,7 @@ import { normalization } from "./normalization.ts";
 import { pooling } from "./pooling.ts";
 import { recurrent } from "./recurrent.ts";
 import { reduction } from "./reduction.ts";
+import { softmaxes } from "./softmax.ts";
 import { structure } from "./structure.ts";
 
 export const GRADIENTS: Readonly<Record<string, GradientRule>> = {
@@ -18,6 +19,7 @@ export const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   ...linear,
   ...normalization,
   ...reduction,
+  ...softmaxes,
   ...structure,
   ...convolution,
   ...pooling,
