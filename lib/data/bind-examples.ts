@@ -5,11 +5,13 @@
  */
 
 import { InvalidInputError } from "../errors.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { type Column, type ColumnSpec, type Examples, rowRange, rowsOf, type Target } from "./examples.ts";
 
 /** What is fed and compared: names and shapes of one example; -1 for a size that may vary. */
 export type Ends = {
-  inputs: readonly { name: string; shape: readonly number[] }[];
+  /** `idLimit`: the values are ids from 0 to below it. */
+  inputs: readonly { name: string; shape: readonly number[]; idLimit?: number | undefined }[];
   outputs: readonly { name: string; shape: readonly number[] }[];
 };
 
@@ -31,7 +33,9 @@ export function bindExamples(ends: Ends, examples: Examples, choice: ColumnChoic
   const inputs = ends.inputs.map((input) => {
     const only = ends.inputs.length === 1;
     const column = choose("input", input.name, only, examples.inputs, all, choice.inputs);
-    assertShape(`data.inputs.${column.name}`, column, input.shape, `the network's input '${input.name}'`);
+    const field = `data.inputs.${column.name}`;
+    assertShape(field, column, input.shape, `the network's input '${input.name}'`);
+    if (input.idLimit !== undefined) assertIds(field, column, input.idLimit, examples.count);
     return column;
   });
   const targets = outputs.map(({ name, shape }) => {
@@ -105,8 +109,22 @@ function assertShape(field: string, column: ColumnSpec, shape: readonly number[]
     });
 }
 
-/** Rows looked through at a time for classes that are out of range. */
-const SCAN_ROWS = 65_536;
+/** Values looked through at a time for ids and classes that are out of range. */
+const SCAN_VALUES = 65_536;
+
+/** Fractions are cut off, as the network does. */
+function assertIds(field: string, column: Column, limit: number, count: number): void {
+  eachValue(column, count, (id) => {
+    if (id <= -1 || id >= limit || Number.isNaN(id))
+      throw new InvalidInputError({ field, received: `id ${id}`, expected: `0 to ${limit - 1}` });
+  });
+}
+
+function eachValue(column: Column, count: number, look: (value: number) => void): void {
+  const rows = Math.max(1, Math.floor(SCAN_VALUES / Math.max(1, elementCount(column.shape))));
+  for (let from = 0; from < count; from += rows)
+    for (const value of rowsOf(column, rowRange(from, Math.min(from + rows, count)))) look(Number(value));
+}
 
 function assertTarget(target: Target, output: string, shape: readonly number[], count: number): void {
   const positions = shape.slice(0, -1);
@@ -133,14 +151,12 @@ function assertTarget(target: Target, output: string, shape: readonly number[], 
       received: `${labelNames.length} classes`,
       expected: `at most ${classes}: output '${output}' has ${outputs}`,
     });
-  for (let from = 0; from < count; from += SCAN_ROWS) {
-    const labels = rowsOf(target, rowRange(from, Math.min(from + SCAN_ROWS, count)));
-    for (const label of labels)
-      if (label < 0 || label >= labelNames.length)
-        throw new InvalidInputError({
-          field,
-          received: `class ${label}`,
-          expected: `0 to ${labelNames.length - 1}`,
-        });
-  }
+  eachValue(target, count, (label) => {
+    if (label < 0 || label >= labelNames.length)
+      throw new InvalidInputError({
+        field,
+        received: `class ${label}`,
+        expected: `0 to ${labelNames.length - 1}`,
+      });
+  });
 }

@@ -66,6 +66,8 @@ export interface LayerContext {
   weight(spec: Omit<WeightSpec, "name"> & { name: string }): Value;
   /** Declares the next value of a weight that is not trained. */
   updateWeight(weight: Value, next: Value): void;
+  /** Says that ids have to be from 0 to below `rows`: what feeds them is looked through before a training begins. */
+  limitIds(ids: Value, rows: number): void;
   /** Adds to the loss, in training and in evaluation; asked for by those who compute one. */
   penalise(penalty: () => Value | undefined): void;
   /** A random tensor drawn afresh for every step. Training graphs only. */

@@ -21,6 +21,8 @@ export type BuiltNetwork = {
   /** Next values of weights that layers update themselves, by weight name. */
   updates: Map<string, Value>;
   randomInputs: RandomInput[];
+  /** What ids have to be below, by the name of the value that holds them. */
+  idLimits: ReadonlyMap<string, number>;
   /** Each appends a scalar that is to be added to the loss, if it has one. */
   penalties: (() => Value | undefined)[];
 };
@@ -53,8 +55,8 @@ export function buildNetwork(
     context,
     inputs.map((value) => ({ value })),
   );
-  const { weights, updates, randomInputs, penalties } = build;
-  return { outputs, weights, updates, randomInputs, penalties };
+  const { weights, updates, randomInputs, idLimits, penalties } = build;
+  return { outputs, weights, updates, randomInputs, idLimits, penalties };
 }
 
 /** Shared models inside shared models multiply: a short declaration could ask for any number of layers. */
@@ -66,6 +68,7 @@ class Build {
   readonly weights: WeightSpec[] = [];
   readonly updates = new Map<string, Value>();
   readonly randomInputs: RandomInput[] = [];
+  readonly idLimits = new Map<string, number>();
   readonly penalties: (() => Value | undefined)[] = [];
   private applications = 0;
   private readonly graph: GraphBuilder;
@@ -104,6 +107,8 @@ class Build {
           JSON.stringify([...path, spec.name]),
         ),
       updateWeight: (weight, next) => this.update(weight, next),
+      limitIds: ({ name }, rows) =>
+        this.idLimits.set(name, Math.min(rows, this.idLimits.get(name) ?? Number.POSITIVE_INFINITY)),
       penalise: (penalty) => this.penalties.push(penalty),
       random: (draw, shape) => {
         const value = this.graph.input(

@@ -43,6 +43,8 @@ export type WeightPlan = {
   statisticsLayout: WeightLayout;
   /** Shapes of the network's outputs for a batch of one, as Keras states them. */
   outputShapes: number[][];
+  /** What the ids of each input have to be below; undefined: it holds no ids. */
+  idLimits: (number | undefined)[];
 };
 
 export function planWeights(network: Network): WeightPlan {
@@ -65,12 +67,16 @@ export function planWeights(network: Network): WeightPlan {
     trainedLayout: layoutOf(trained),
     statisticsLayout: layoutOf(statistics),
     outputShapes: built.outputs.map((output) => kerasShape(output) as number[]),
+    idLimits: inputs.map(({ name }) => built.idLimits.get(name)),
   };
 }
 
 /** What examples must fit. */
-export function endsOf({ inputs, outputs }: Network, { outputShapes }: WeightPlan): Ends {
-  return { inputs, outputs: outputs.map(({ name }, i) => ({ name, shape: outputShapes[i]!.slice(1) })) };
+export function endsOf({ inputs, outputs }: Network, { outputShapes, idLimits }: WeightPlan): Ends {
+  return {
+    inputs: inputs.map(({ name, shape }, i) => ({ name, shape, idLimit: idLimits[i] })),
+    outputs: outputs.map(({ name }, i) => ({ name, shape: outputShapes[i]!.slice(1) })),
+  };
 }
 
 export type TrainingStep = {

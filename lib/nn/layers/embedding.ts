@@ -20,6 +20,7 @@ export const embedding: LayerDefinition = (config) => {
   return (c, [x]) => {
     const { graph } = c;
     const given = inKerasOrder(graph, x!);
+    c.limitIds(given, rows);
     const ids = given.datatype === "INT32" ? given : graph.op("Cast", [given], { to: ONNX_TYPE.INT32 });
     const whole = (value: number) =>
       graph.constant(`int32_${value}`, { datatype: "INT32", shape: [], data: Int32Array.of(value) });

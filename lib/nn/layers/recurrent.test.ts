@@ -1,0 +1,204 @@
+/**
+ * Recurrent layers beside what Keras's fixtures hold: dropout, which drops at random, against weights scaled by the
+ * same mask; options that are refused, and in which words.
+ */
+
+import { normals, runOnce, worstError } from "../../../test/support/graph-runner.ts";
+import { GraphBuilder } from "../../onnx/builder.ts";
+import { elementCount } from "../../tensor/tensor.ts";
+import { inKerasOrder } from "../layer.ts";
+import { buildNetwork, parseNetwork } from "../network.ts";
+
+const [BATCH, STEPS, DEPTH, UNITS] = [2, 4, 3, 4] as const;
+
+type Layer = { class_name: string; config?: Record<string, unknown> };
+
+const input = (shape: number[], dtype = "float32") => ({
+  class_name: "InputLayer",
+  config: { batch_shape: [null, ...shape], name: "x", dtype },
+});
+const network = (layers: Layer[], shape: number[] = [STEPS, DEPTH]) =>
+  parseNetwork({
+    class_name: "Sequential",
+    config: { layers: [input(shape), ...layers.map((layer) => ({ config: {}, ...layer }))] },
+  });
+
+function build(layers: Layer[], training: boolean) {
+  const graph = new GraphBuilder("case");
+  const parsed = network(layers);
+  const x = graph.input("x", "FP32", [BATCH, ...parsed.inputs[0]!.shape]);
+  const built = buildNetwork(parsed, graph, [x], {
+    training,
+    weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
+  });
+  graph.output(inKerasOrder(graph, built.outputs[0]!), "y");
+  const feeds = Object.fromEntries(
+    [
+      ["x", [BATCH, STEPS, DEPTH]] as const,
+      ...built.weights.map((spec) => [spec.name, spec.shape] as const),
+    ].map(([name, shape]) => [name, { shape: [...shape], data: normals(name, shape) }]),
+  );
+  return { graph, built, feeds };
+}
+
+describe("recurrent dropout and dropout", () => {
+  test.each([
+    ["SimpleRNN", {}],
+    ["LSTM", {}],
+    ["GRU", { reset_after: true }],
+    ["GRU", { reset_after: false }],
+  ])("%s %p drops the same inputs and states at every step", async (class_name, more) => {
+    const config = { units: UNITS, name: "cell", return_sequences: true, ...more };
+    const dropping = { ...config, dropout: 0.5, recurrent_dropout: 0.2 };
+    const { graph, built, feeds } = build([{ class_name, config: dropping }], true);
+    expect(built.randomInputs.map(({ shape }) => shape)).toEqual([
+      [BATCH, DEPTH],
+      [BATCH, UNITS],
+    ]);
+    const kept: Record<string, number[]> = { [DEPTH]: [1, 0, 1], [UNITS]: [0, 1, 1, 1] };
+    const masks = built.randomInputs.map(({ name, shape }) => {
+      const row = kept[shape[1]!]!;
+      return [name, { shape, datatype: "BOOL" as const, data: Uint8Array.from([...row, ...row]) }];
+    });
+    const { y } = await runOnce(graph, { ...feeds, ...Object.fromEntries(masks) });
+
+    // A unit that is dropped reads as a row of zeros in the matrix behind it.
+    const plain = build([{ class_name, config }], false);
+    const scaled = (name: string, row: number[], rate: number) => {
+      const { shape, data } = feeds[name]!;
+      const width = elementCount(shape) / row.length;
+      return { shape, data: data.map((v, i) => (v * row[Math.floor(i / width)]!) / (1 - rate)) };
+    };
+    const expected = await runOnce(plain.graph, {
+      ...plain.feeds,
+      "cell/kernel": scaled("cell/kernel", kept[DEPTH]!, 0.5),
+      "cell/recurrent_kernel": scaled("cell/recurrent_kernel", kept[UNITS]!, 0.2),
+    });
+    expect(worstError(y!.data as Float32Array, expected.y!.data as Float32Array)).toBeLessThan(2e-5);
+  });
+
+  test("are gone where the graph does not train", () => {
+    const { built } = build(
+      [{ class_name: "LSTM", config: { units: 2, dropout: 0.5, recurrent_dropout: 0.5 } }],
+      false,
+    );
+    expect(built.randomInputs).toEqual([]);
+  });
+});
+
+describe("the weights of recurrent layers", () => {
+  test("begin with the forget gate's bias at 1, unless told otherwise", () => {
+    const initial = (config: Record<string, unknown>) => {
+      const { built } = build([{ class_name: "LSTM", config: { units: 2, name: "cell", ...config } }], false);
+      const { initializer, fans, shape } = built.weights.find(({ name }) => name === "cell/bias")!;
+      return [...initializer(shape, fans, undefined as never)];
+    };
+    expect(initial({})).toEqual([0, 0, 1, 1, 0, 0, 0, 0]);
+    expect(initial({ unit_forget_bias: false })).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+  });
+
+  test("are shared by both applications of a layer, and each direction of Bidirectional has its own", () => {
+    const cell = { class_name: "SimpleRNN", config: { units: 2, name: "cell" } };
+    const { built } = build([{ class_name: "Bidirectional", config: { layer: cell, name: "both" } }], false);
+    expect(built.weights.map(({ name }) => name)).toEqual(
+      ["forward", "backward"].flatMap((side) =>
+        ["kernel", "recurrent_kernel", "bias"].map((weight) => `both/${side}_cell/${weight}`),
+      ),
+    );
+  });
+});
+
+describe("refused", () => {
+  const cell = (config: Record<string, unknown> = {}, class_name = "LSTM") => ({
+    class_name,
+    config: { units: 2, name: "cell", ...config },
+  });
+  const both = (layer: unknown, config: Record<string, unknown> = {}) => ({
+    class_name: "Bidirectional",
+    config: { name: "both", layer, ...config },
+  });
+  const cases: [string, Layer[], string][] = [
+    ["stateful layers", [cell({ stateful: true })], "cell'.stateful: received true"],
+    ["steps before the batch", [cell({ time_major: true })], "cell'.time_major: received true"],
+    ["no units", [cell({ units: 0 })], "cell'.units: received 0"],
+    ["an activation no gate has", [cell({ activation: "gelu" })], "recurrent layer 'gelu'"],
+    [
+      "an activation with options",
+      [cell({ activation: { class_name: "relu", config: { max_value: 6 } } })],
+      "without options",
+    ],
+    ["all states dropped", [cell({ recurrent_dropout: 1 })], "cell'.recurrent_dropout: received 1"],
+    ["an unknown option", [cell({ reset_after: true })], "cell'.reset_after: no such option"],
+    ["both directions of no recurrent layer", [both(cell({}, "Dense"))], 'both\'.layer: received "Dense"'],
+    [
+      "both directions of nothing",
+      [{ class_name: "Bidirectional", config: {} }],
+      "expected a recurrent layer",
+    ],
+    [
+      "an unknown way to merge",
+      [both(cell(), { merge_mode: "max" })],
+      'merge_mode: received "max", expected null or one of concat, sum, mul, ave',
+    ],
+    [
+      "two layers of one direction",
+      [both(cell(), { backward_layer: cell({ name: "other" }) })],
+      "expected the other go_backwards",
+    ],
+    [
+      "two layers with outputs of different kinds",
+      [both(cell(), { backward_layer: cell({ go_backwards: true, return_sequences: true }) })],
+      "return_sequences as the forward layer has it",
+    ],
+  ];
+  test.each(cases)("%s", (_, layers, message) => {
+    expect(() => network(layers)).toThrow(message);
+  });
+
+  test("inputs that are no sequences, and states that do not fit", () => {
+    const applied = (layers: Layer[], shape: number[]) => () => {
+      const graph = new GraphBuilder("case");
+      const parsed = network(layers, shape);
+      const x = graph.input("x", "FP32", [2, ...shape]);
+      buildNetwork(parsed, graph, [x], {
+        training: true,
+        weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
+      });
+    };
+    expect(applied([cell()], [3])).toThrow("needs [batch, steps, features], received [2,3]");
+    expect(applied([{ class_name: "Masking" }], [3])).toThrow(
+      "needs [batch, steps, features], received [2,3]",
+    );
+    const functional = (className: string, states: string[]) =>
+      parseNetwork({
+        class_name: "Functional",
+        config: {
+          name: "net",
+          layers: [
+            { class_name: "InputLayer", name: "x", config: { batch_shape: [null, 4, 3] }, inbound_nodes: [] },
+            { class_name: "InputLayer", name: "s", config: { batch_shape: [null, 3] }, inbound_nodes: [] },
+            {
+              ...cell({}, className),
+              name: "cell",
+              inbound_nodes: [[["x", 0, 0, {}], ...states.map((name) => [name, 0, 0, {}])]],
+            },
+          ],
+          input_layers: [
+            ["x", 0, 0],
+            ["s", 0, 0],
+          ],
+          output_layers: [["cell", 0, 0]],
+        },
+      });
+    const given = (className: string, states: string[]) => () => {
+      const graph = new GraphBuilder("case");
+      const inputs = [graph.input("x", "FP32", [2, 4, 3]), graph.input("s", "FP32", [2, 3])];
+      buildNetwork(functional(className, states), graph, inputs, {
+        training: true,
+        weightValue: (spec) => graph.input(spec.name, "FP32", spec.shape),
+      });
+    };
+    expect(given("LSTM", ["s"])).toThrow("initial_state: received 1 tensors, expected 2");
+    expect(given("GRU", ["s"])).toThrow("initial_state: received [2,3], expected [batch,2]");
+  });
+});
