@@ -57,6 +57,9 @@ export type Lineage = {
   architecture: unknown;
   loss: unknown;
   optimizer: unknown;
+  /** Undefined: none. */
+  callbacks?: unknown;
+  /** Asked for; a callback may have stopped earlier. */
   epochs: number;
   batchSize: number;
   trainSeconds: number;

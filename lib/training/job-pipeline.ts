@@ -70,6 +70,7 @@ export async function runJob(
       architecture: spec.architecture,
       loss: spec.loss,
       optimizer: spec.optimizer,
+      ...(spec.callbacks && { callbacks: spec.callbacks }),
       epochs: spec.epochs,
       batchSize: spec.batchSize,
       trainSeconds: trained.trainSeconds,

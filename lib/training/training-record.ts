@@ -75,8 +75,9 @@ export class TrainingRecord {
         );
         return job;
       } catch (error) {
-        // Nobody will ever hear of this one.
-        if (errorType(error) === "JOB_STATE") await checkpoints.remove(id, [checkpoint.digest]);
+        // Nobody will ever hear of this one; what cannot be removed now is found by the next to claim the job.
+        if (errorType(error) === "JOB_STATE")
+          await checkpoints.remove(id, [checkpoint.digest]).catch(() => {});
         throw error;
       }
     });

@@ -92,6 +92,7 @@ const LINEAGE = {
     architecture: "any",
     loss: "any",
     optimizer: "any",
+    callbacks: "array|optional",
     epochs: COUNT,
     batchSize: COUNT,
     trainSeconds: "number|min:0",

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Job, TrainingSpec } from "../../lib/protocol/jobs.ts";
+import type { ModelVersion } from "../../lib/protocol/models.ts";
 import { JobCheckpoints } from "../../lib/store/job-checkpoints.ts";
 import { JobStore } from "../../lib/store/job-store.ts";
 import { openStore } from "../../lib/store/open-store.ts";
@@ -43,6 +44,10 @@ const SPEC: TrainingSpec = {
   data: { dataset: "stripes", validationSplit: 0.2 },
   loss: "sparse_categorical_crossentropy",
   optimizer: { class_name: "Adam", config: { use_ema: true, ema_overwrite_frequency: 7 } },
+  callbacks: [
+    { class_name: "ReduceLROnPlateau", config: { monitor: "val_loss", factor: 0.7, patience: 20 } },
+    { class_name: "ModelCheckpoint", config: { monitor: "val_loss", save_best_only: true } },
+  ],
   epochs: 900,
   batchSize: 24,
   seed: 11,
@@ -231,6 +236,8 @@ test("a whole node that is killed, with every service in it, goes on by itself w
     return current.state === "queued" || current.state === "running" ? undefined : current;
   }, END_TIMEOUT_MS);
   expect(job).toMatchObject({ state: "succeeded", attempts: 3, result: { model: "stripes", version: 1 } });
+  const version = await read<ModelVersion>(`${url}/api/models/stripes/versions/1`);
+  expect(version.lineage).toMatchObject({ callbacks: SPEC.callbacks, seed: SPEC.seed });
   program.child.kill("SIGTERM");
   expect(await program.ended(20_000)).toBe(0);
   await withStore(data, async (store) => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { connect, Empty, headers } from "nats";
 import { type RunningServer, startNats } from "../../cli/servers.ts";
+import { JobCheckpoints } from "../../lib/store/job-checkpoints.ts";
 import { JobStore } from "../../lib/store/job-store.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -129,6 +130,21 @@ test("gives every job to exactly one of many claimers on connections of their ow
   );
   expect(claimed.toSorted()).toEqual(created.map((job) => job.id).toSorted());
   await Promise.all(stores.map((store) => store.close()));
+});
+
+test("keeps the checkpoints of jobs, shared between connections, and leaves nothing of them", async () => {
+  const [one, other] = [await open("checkpoints"), await open("checkpoints")];
+  const [mine, theirs] = [new JobCheckpoints(one), new JobCheckpoints(other)];
+  const refs = await Promise.all(
+    [1, 2, 3].map((i) => (i === 2 ? theirs : mine).put("job", randomBytes(200_000 + i))),
+  );
+  await theirs.keepOnly("job", [refs[1]!.digest]);
+  expect((await mine.get(refs[1]!.digest)).byteLength).toBe(200_002);
+  expect(await one.artifacts.list()).toEqual([refs[1]]);
+  await mine.remove("job", [refs[1]!.digest]);
+  expect(await theirs.jobIds()).toEqual([]);
+  expect(await other.artifacts.list()).toEqual([]);
+  await Promise.all([one.close(), other.close()]);
 });
 
 test("rides out a restart of the server, and loses and repeats no write", async () => {
