@@ -46,6 +46,8 @@ export type TrainingSpec = {
   /** How much examples of each class number count; for networks of one output. @default 1 */
   classWeights?: Record<string, number>;
   optimizer: KerasObject;
+  /** @default "onnx" */
+  engine?: EngineName;
   /** In the order in which they hear of an epoch. @default none */
   callbacks?: KerasObject[];
   /** @default 1 */

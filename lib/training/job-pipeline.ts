@@ -64,7 +64,7 @@ export async function runJob(
       jobId: id,
       dataset: trained.dataset,
       seed: spec.seed,
-      engine: "onnx",
+      engine: spec.engine ?? "onnx",
       ...(trained.backend !== undefined && { backend: trained.backend }),
       codeVersion: options.codeVersion,
       architecture: spec.architecture,

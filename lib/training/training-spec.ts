@@ -7,10 +7,11 @@ import { InvalidInputError, InvalidModelError } from "../errors.ts";
 import { kerasObject } from "../nn/config-reader.ts";
 import { parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
-import type { KerasObject, TrainingSpec } from "../protocol/jobs.ts";
+import { ENGINES, type EngineName, type KerasObject, type TrainingSpec } from "../protocol/jobs.ts";
 import { CallbackList, figuresOf } from "./callbacks/callback-list.ts";
 import { objectiveOf, readLosses } from "./read-objective.ts";
 import { planWeights } from "./step-graph.ts";
+import { readForTfjs } from "./tfjs/read-for-tfjs.ts";
 import { readInitialWeights } from "./weight-source.ts";
 
 /** As the registry takes them. */
@@ -33,6 +34,7 @@ const KNOWN = [
   "lossWeights",
   "classWeights",
   "optimizer",
+  "engine",
   "callbacks",
   "epochs",
   "batchSize",
@@ -75,6 +77,9 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
   objectiveOf({ loss, ...weighed }, network, plan);
   const optimizer = given.optimizer ?? DEFAULTS.optimizer;
   const { learningRate } = optimizerOf(optimizer);
+  const engine = optional("engine", given.engine, readEngine);
+  if (engine.engine === "tfjs")
+    readForTfjs({ architecture, loss, optimizer, seed: 0 } as Parameters<typeof readForTfjs>[0]);
   const callbacks = readCallbacks(given.callbacks);
   // Which outputs have an accuracy is up to the data; everything else is known by now.
   const outputs = network.outputs.map(({ name }) => ({ name, isClasses: true }));
@@ -94,6 +99,7 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     loss,
     ...weighed,
     optimizer: optimizer as TrainingSpec["optimizer"],
+    ...engine,
     ...(callbacks.length > 0 ? { callbacks } : {}),
     epochs: integer(given.epochs ?? DEFAULTS.epochs, "epochs", 1, 100_000),
     batchSize: integer(given.batchSize ?? DEFAULTS.batchSize, "batchSize", 1, 65_536),
@@ -124,6 +130,11 @@ function optional<N extends string, T>(
   read: (value: unknown, field: string) => T,
 ): Partial<Record<N, T>> {
   return value === undefined ? {} : ({ [name]: read(value, name) } as Record<N, T>);
+}
+
+function readEngine(value: unknown, field: string): EngineName {
+  const known = ENGINES.find((name) => name === value);
+  return known ?? refuse(field, value, `one of ${ENGINES.join(", ")}`);
 }
 
 /** Column names by input or output name. */

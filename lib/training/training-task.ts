@@ -20,7 +20,8 @@ import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, SuspendedRun } from "./checkpointer.ts";
-import { chooseProvider, type ProviderName } from "./execution-provider.ts";
+import { engineFor } from "./engine-for.ts";
+import type { ProviderName } from "./execution-provider.ts";
 import { loadWeights, type WantedWeights } from "./load-weights.ts";
 import { objectiveOf } from "./read-objective.ts";
 import { endsOf, planWeights } from "./step-graph.ts";
@@ -74,14 +75,9 @@ serveTask(
     const plan = planWeights(network);
     const objective = objectiveOf(spec, network, plan);
     const optimizer = optimizerOf(spec.optimizer);
-    const provider = await chooseProvider(task.executionProvider);
-    if (provider.reason !== undefined)
-      context.note({
-        kind: "warning",
-        message: `Cannot train on ${task.executionProvider}, but on the CPU: ${provider.reason}`,
-      });
-    const backend = provider.name;
-    context.note({ kind: "backend", engine: "onnx", backend });
+    const warn = (message: string) => context.note({ kind: "warning", message });
+    const { engine, provider, backend } = await engineFor(task, warn);
+    context.note({ kind: "backend", engine: spec.engine ?? "onnx", backend });
     const validationSplit = spec.data.validationSplit ?? 0;
     const store = await openStore(task.store);
     try {
@@ -112,7 +108,8 @@ serveTask(
           threads: task.threads,
           columns: spec.data,
           initialWeights: loaded?.values,
-          provider: provider.name,
+          provider,
+          engine,
         },
         examples,
       );
@@ -124,7 +121,7 @@ serveTask(
         everySeconds: spec.checkpointSeconds ?? CHECKPOINT_SECONDS,
         suspended: () => Atomics.load(task.suspendFlag, 0) === 1,
         stored: (checkpoint) => context.note({ kind: "checkpoint", checkpoint }),
-        warn: (message) => context.note({ kind: "warning", message }),
+        warn,
       });
       await checkpointer.resume(task.job.checkpoints);
       context.note({ kind: "began", ...run.position });
