@@ -116,9 +116,9 @@ export class JobRunner {
     try {
       const ended = await this.outcome(job, controller.signal);
       if (!ended) return;
-      await this.options.checkpoints.keepOnly(id, []).catch((error: unknown) => this.leftBehind(error));
       metrics.increment("moiety.training.jobs", { outcome: ended.state });
       emit("training.ended", { id, job: ended });
+      await this.options.checkpoints.keepOnly(id, []).catch((error: unknown) => this.leftBehind(error));
     } catch (error) {
       // The lease is gone, or the store is: whoever holds the job next finishes it.
       log.warn(`Job ${id} is left to another attempt: ${errorMessage(error)}`);
