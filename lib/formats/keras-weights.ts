@@ -9,6 +9,7 @@ import { unzipSync } from "fflate";
 import { Dataset, File, Group } from "jsfive";
 import { errorMessage, InvalidModelError } from "../errors.ts";
 import { elementCount } from "../tensor/tensor.ts";
+import { type Declared, innerLayer, listedLayer, nameFor } from "./keras-names.ts";
 
 export type StoredWeight = {
   /** Names of the layer and of the models or layers it lies in, separated by "/". */
@@ -20,10 +21,18 @@ export type StoredWeight = {
 };
 
 const WEIGHTS_FILE = "model.weights.h5";
+const CONFIG_FILE = "config.json";
 const MAX_WEIGHTS_BYTES = 2 ** 31;
+const MAX_CONFIG_BYTES = 2 ** 26;
 /** Layers within layers; deeper is no model of Keras. */
 const MAX_DEPTH = 64;
 const FLOATS = /^[<>|]?f[248]$/;
+
+/** A model that says what its layers are called, for files that do not. */
+type Naming = Declared | undefined;
+
+/** Where in the model a group is: below which layer, and whether it is the list of that one's layers. */
+type Place = { path: readonly string[]; declared: Naming; isList: boolean };
 
 /** @throws {InvalidModelError} */
 export function readKerasArchive(bytes: Uint8Array): StoredWeight[] {
@@ -31,34 +40,53 @@ export function readKerasArchive(bytes: Uint8Array): StoredWeight[] {
   try {
     files = unzipSync(bytes, {
       filter({ name, originalSize }) {
-        if (name !== WEIGHTS_FILE) return false;
-        if (originalSize <= MAX_WEIGHTS_BYTES) return true;
-        throw new Error(`${WEIGHTS_FILE} has ${originalSize} bytes, expected at most ${MAX_WEIGHTS_BYTES}`);
+        const most = name === WEIGHTS_FILE ? MAX_WEIGHTS_BYTES : MAX_CONFIG_BYTES;
+        if (name !== WEIGHTS_FILE && name !== CONFIG_FILE) return false;
+        if (originalSize <= most) return true;
+        throw new Error(`${name} has ${originalSize} bytes, expected at most ${most}`);
       },
     });
   } catch (error) {
     return refuse(`it is no zip that can be read (${errorMessage(error)})`);
   }
   const weights = files[WEIGHTS_FILE];
-  return weights ? readKerasWeights(weights) : refuse(`it is a zip without ${WEIGHTS_FILE}`);
+  return weights
+    ? readKerasWeights(weights, parseConfig(files[CONFIG_FILE]))
+    : refuse(`it is a zip without ${WEIGHTS_FILE}`);
 }
 
-/** Reads HDF5, in either layout. @throws {InvalidModelError} */
-export function readKerasWeights(bytes: Uint8Array): StoredWeight[] {
+function parseConfig(bytes: Uint8Array | undefined): Naming {
+  if (!bytes) return undefined;
+  try {
+    return (JSON.parse(new TextDecoder().decode(bytes)) as Naming) ?? undefined;
+  } catch (error) {
+    return refuse(`its ${CONFIG_FILE} is not JSON (${errorMessage(error)})`);
+  }
+}
+
+/**
+ * Reads HDF5, in either layout.
+ * @param model names the layers where the file does not
+ * @throws {InvalidModelError}
+ */
+export function readKerasWeights(bytes: Uint8Array, model?: Naming): StoredWeight[] {
   try {
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
     const file = new File(buffer, "weights");
     const models = file.keys.includes("model_weights") ? groupOf(file.get("model_weights")) : file;
-    return "layer_names" in models.attrs ? readNamed(models) : readNumbered(file, [], 0);
+    return "layer_names" in models.attrs
+      ? readNamed(models)
+      : readNumbered(file, { path: [], declared: model, isList: false }, 0);
   } catch (error) {
     if (error instanceof InvalidModelError) throw error;
     return refuse(`it is no HDF5 that can be read (${errorMessage(error)})`);
   }
 }
 
-/** Keras 3: `layers/<class>/vars/0`, 1, 2 …; the group `vars` has the layer's name. */
-function readNumbered(group: Group, path: readonly string[], depth: number): StoredWeight[] {
+/** Keras 3: `layers/<class>/vars/0`, 1, 2 …; but for early versions, the group `vars` has the layer's name. */
+function readNumbered(group: Group, at: Place, depth: number): StoredWeight[] {
   if (depth > MAX_DEPTH) refuse(`layers lie within layers more than ${MAX_DEPTH} deep`);
+  const { path, declared, isList } = at;
   const found: StoredWeight[] = [];
   for (const key of group.keys) {
     if (path.length === 0 && key.startsWith("optimizer")) continue;
@@ -70,14 +98,16 @@ function readNumbered(group: Group, path: readonly string[], depth: number): Sto
       continue;
     }
     // Lists of layers have no name of their own.
-    const own = child.keys.includes("vars") ? nameOf(groupOf(child.get("vars")), key) : undefined;
-    found.push(...readNumbered(child, own === undefined ? path : [...path, own], depth + 1));
+    if (!child.keys.includes("vars")) {
+      found.push(...readNumbered(child, { path, declared, isList: true }, depth + 1));
+      continue;
+    }
+    const layer = isList ? listedLayer(declared, key) : innerLayer(declared, key);
+    const { name } = groupOf(child.get("vars")).attrs;
+    const own = typeof name === "string" && name !== "" ? name : nameFor(layer, key);
+    found.push(...readNumbered(child, { path: [...path, own], declared: layer, isList: false }, depth + 1));
   }
   return found;
-}
-
-function nameOf({ attrs }: Group, fallback: string): string {
-  return typeof attrs.name === "string" && attrs.name !== "" ? attrs.name : fallback;
 }
 
 /** Before Keras 3, and its `.h5`: attributes name the layers, and each layer's weights. */

@@ -21,6 +21,8 @@ export type WeightPlaces = {
 
 export type WantedWeights = {
   spec: InitialWeightsSpec;
+  /** The network they are for. */
+  architecture?: object;
   /** What to read from the store; undefined: a file. */
   artifact: string | undefined;
   /** What an earlier attempt at the job read. */
@@ -47,7 +49,7 @@ export async function loadWeights(
       received: digest,
       expected: `${wanted.digest}, as when the job began`,
     });
-  const file = readWeightFile(bytes);
+  const file = readWeightFile(bytes, wanted.architecture);
   const { values, taken, fresh } = takeWeights(specs, file, spec);
   return { values, record: { source: sourceOf(spec), digest, format: file.format, taken, fresh } };
 }

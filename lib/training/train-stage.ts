@@ -56,6 +56,7 @@ export async function trainStage(
     spec,
     initialWeights: spec.initialWeights && {
       spec: spec.initialWeights,
+      architecture: spec.architecture,
       artifact: await artifactOf(spec.initialWeights, options.call),
       digest: job.initialWeights?.digest,
     },

@@ -23,10 +23,14 @@ const HDF5 = [0x89, 0x48, 0x44, 0x46];
 const CHECKPOINT_WEIGHTS = "weights/";
 const OPENING_BRACE = 0x7b;
 
-/** @throws {InvalidModelError} */
-export function readWeightFile(bytes: Uint8Array): WeightFile {
+/**
+ * @param architecture names the layers where a file of Keras does not
+ * @throws {InvalidModelError}
+ */
+export function readWeightFile(bytes: Uint8Array, architecture?: object): WeightFile {
   if (beginsWith(bytes, ZIP)) return { format: "Keras", axes: "Keras", weights: readKerasArchive(bytes) };
-  if (beginsWith(bytes, HDF5)) return { format: "HDF5", axes: "Keras", weights: readKerasWeights(bytes) };
+  if (beginsWith(bytes, HDF5))
+    return { format: "HDF5", axes: "Keras", weights: readKerasWeights(bytes, architecture) };
   // After the length of its header, a safetensors file begins with the header's opening brace.
   return bytes[8] === OPENING_BRACE ? readTensors(bytes) : readInitialisers(bytes);
 }
