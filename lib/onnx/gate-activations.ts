@@ -11,6 +11,8 @@ export type GateActivation = {
   append: (graph: GraphBuilder, x: Value) => Value;
   /** factor·slope, from the output y and the product factor·y. */
   slope: (graph: GraphBuilder, factor: Value, y: Value, product: () => Value) => Value;
+  /** Whether the slope is found from the output and the product alone. */
+  byProduct?: true;
   /** As ONNX's recurrent operators name it, with alpha and beta. */
   onnx: readonly [name: string, alpha?: number, beta?: number];
 };
@@ -39,6 +41,7 @@ export const GATE_ACTIVATIONS: Readonly<Record<string, GateActivation>> = {
   sigmoid: {
     append: (graph, x) => graph.op("Sigmoid", [x]),
     slope: (graph, _, y, product) => sub(graph, product(), mul(graph, product(), y)),
+    byProduct: true,
     onnx: ["Sigmoid"],
   },
   tanh: {

@@ -69,9 +69,14 @@ function cellOf(
         Value,
         Value,
       ];
-      const next = body.op("Add", [body.op("Mul", [f, c!]), body.op("Mul", [i, g])]);
+      const held = body.op("Mul", [f, c!]);
+      const next = body.op("Add", [held, body.op("Mul", [i, g])]);
       const shown = candidate.append(body, next);
-      return { h: body.op("Mul", [o, shown]), c: next, saved: [i, f, g, o, c!, shown] };
+      return {
+        h: body.op("Mul", [o, shown]),
+        c: next,
+        saved: [i, f, g, o, gate.byProduct ? held : c!, shown],
+      };
     };
   const resetAfter = attributes.reset_after === 1;
   const [ofGates, ofCandidate] = gruParts(graph, r);

@@ -129,7 +129,8 @@ const lstm: GradientRule = (c) => {
   const { graph } = c;
   const [gate, candidate] = sequenceActivations(c.node.attributes);
   const h = graph.extraOutput(c.node, 0);
-  const [i, f, g, o, before, shown] = [3, 4, 5, 6, 7, 8].map((at) => graph.extraOutput(c.node, at)) as [
+  // What the forget gate held back of c or, where that is not enough for its slope, c before each step.
+  const [i, f, g, o, kept, shown] = [3, 4, 5, 6, 7, 8].map((at) => graph.extraOutput(c.node, at)) as [
     Value,
     Value,
     Value,
@@ -139,11 +140,11 @@ const lstm: GradientRule = (c) => {
   ];
   // h = o·shown at every step that counts; elsewhere the slopes are multiplied by zero.
   const proposed = once(() => c.mul(i, g));
-  const held = once(() => c.mul(f, before));
+  const held = once(() => (gate.byProduct ? kept : c.mul(f, kept)));
   const slopes = [
     candidate.slope(graph, o, shown, () => h),
     gate.slope(graph, g, i, proposed),
-    gate.slope(graph, before, f, held),
+    gate.slope(graph, kept, f, held),
     candidate.slope(graph, i, g, proposed),
     gate.slope(graph, shown, o, () => h),
   ];
