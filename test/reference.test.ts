@@ -11,6 +11,9 @@ import { SCHEDULES } from "../lib/optim/schedules/table.ts";
 import { OPTIMIZERS } from "../lib/optim/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
 import { CALLBACKS } from "../lib/training/callbacks/table.ts";
+import { TFJS_LAYERS } from "../lib/training/tfjs/layers.ts";
+import { TFJS_LOSSES } from "../lib/training/tfjs/losses.ts";
+import { TFJS_OPTIMIZERS } from "../lib/training/tfjs/optimizers.ts";
 
 const source = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
 const REFERENCE = source("../docs/reference.md");
@@ -133,5 +136,15 @@ describe("the reference", () => {
 
   test("names every layer", () => {
     for (const layer of Object.keys(LAYERS)) expect(REFERENCE).toContain(`\`${layer}\``);
+  });
+
+  test("lists what the engine tfjs has, and nothing that it has not", () => {
+    const paragraph = /^Engine `tfjs`: .*?\n\n/ms.exec(REFERENCE)![0];
+    const listed = [...paragraph.matchAll(/`([\w]+)`/g)].map(([, name]) => name!);
+    const options = ["tfjs", "valid", "center", "scale"];
+    // Two names of one loss: the shorter is listed.
+    const losses = Object.keys(TFJS_LOSSES).filter((name) => !/^mean_/.test(name));
+    const known = [...Object.keys(TFJS_LAYERS), ...losses, ...Object.keys(TFJS_OPTIMIZERS)];
+    expect(listed.filter((name) => !options.includes(name)).toSorted()).toEqual(known.toSorted());
   });
 });

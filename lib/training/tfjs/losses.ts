@@ -78,7 +78,7 @@ const fromLogitsOf = (config: ConfigReader) => {
 const smoothingOf = (config: ConfigReader) =>
   config.number("label_smoothing", { fallback: 0, min: 0, max: 1 });
 
-const TFJS_LOSSES: Readonly<Record<string, Definition>> = {
+export const TFJS_LOSSES: Readonly<Record<string, Definition>> = {
   sparse_categorical_crossentropy: (c) => {
     c.unset("ignore_class");
     return crossEntropy(fromLogitsOf(c), 0);

@@ -41,7 +41,7 @@ const betas = (c: ConfigReader) =>
   [c.number("beta_1", { fallback: 0.9 }), c.number("beta_2", { fallback: 0.999 })] as const;
 const epsilonOf = (c: ConfigReader) => c.number("epsilon", { fallback: EPSILON });
 
-const TFJS_OPTIMIZERS: Readonly<Record<string, Definition>> = {
+export const TFJS_OPTIMIZERS: Readonly<Record<string, Definition>> = {
   Adagrad: (c) => {
     const begin = c.number("initial_accumulator_value", { fallback: 0.1 });
     c.unset("epsilon", EPSILON);

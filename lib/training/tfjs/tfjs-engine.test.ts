@@ -455,6 +455,45 @@ describe("a run that is set up anew", () => {
   });
 });
 
+test("what a step needs is freed after it, and everything when the engine is closed", async () => {
+  const { tf } = await loadTfjs();
+  const before = tf.memory().numTensors;
+  const layers: Layer[] = [...CONV_NET.slice(0, 4), ["Dropout", { rate: 0.4 }], ["Flatten", {}], SOFTMAX];
+  const given = { architecture: sequential([8, 8, 1], ...layers), optimizer: ADAM };
+  const { tfjs } = await engines(given, noise(40, [8, 8, 1]));
+  const step = async () => {
+    await tfjs.trainBatch(rowRange(0, 10));
+    await tfjs.evaluate(rowRange(0, 20));
+    tfjs.restore(tfjs.snapshot());
+    tfjs.adopt(tfjs.keptWeights());
+    return tf.memory().numTensors;
+  };
+  const first = await step();
+  expect(await step()).toBe(first);
+  await tfjs.close();
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+test("begins with the weights it is given", async () => {
+  const architecture = sequential([4], ["Dense", { units: 2 }], SOFTMAX);
+  const kernel = normals("kernel", 8);
+  const { engine } = await prepareTfjs({ ...PARTS, architecture });
+  const network = parseNetwork(architecture);
+  const options = {
+    network,
+    objective: objectiveOf({ loss: PARTS.loss }, network, planWeights(network)),
+    optimizer: optimizerOf(PARTS.optimizer),
+    seed: 3,
+    threads: 1,
+    initialWeights: new Map([["layer0/kernel", kernel]]),
+  };
+  const examples = noise(10, [4]);
+  const [tfjs, onnx] = [engine(options, examples), new StepRunner(options, examples)];
+  expect(tfjs.state().weights.slice(0, 8)).toEqual(kernel);
+  expect(tfjs.state().weights).toEqual(onnx.state().weights);
+  await Promise.all([tfjs.close(), onnx.close()]);
+});
+
 describe("what TensorFlow.js does not have is refused, naming the other engine", () => {
   const dense = (config: object) => sequential([4], ["Dense", { units: 2, ...config }]);
   const read = (given: Given) => () => readForTfjs({ ...PARTS, ...given });
