@@ -5,6 +5,7 @@
 
 import { normals, runOnce, worstError } from "../../../test/support/graph-runner.ts";
 import { GraphBuilder } from "../../onnx/builder.ts";
+import { GATE_ACTIVATIONS } from "../../onnx/gate-activations.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import { inKerasOrder } from "../layer.ts";
 import { buildNetwork, parseNetwork } from "../network.ts";
@@ -84,6 +85,41 @@ describe("recurrent dropout and dropout", () => {
     );
     expect(built.randomInputs).toEqual([]);
   });
+});
+
+describe("ONNX's own recurrent operators", () => {
+  const kinds: [string, Record<string, unknown>][] = [
+    ["SimpleRNN", {}],
+    ["LSTM", {}],
+    ["GRU", { reset_after: true }],
+    ["GRU", { reset_after: false }],
+  ];
+  test.each(kinds)(
+    "answer as the trained form does with every activation: %s %p",
+    async (class_name, more) => {
+      const worst: Record<string, number> = {};
+      for (const activation of Object.keys(GATE_ACTIVATIONS))
+        for (const go_backwards of [false, true]) {
+          const gates = class_name === "SimpleRNN" ? {} : { recurrent_activation: activation };
+          for (const functions of [{ activation }, gates]) {
+            const config = { units: UNITS, name: "cell", return_sequences: true, go_backwards };
+            const layers = [{ class_name, config: { ...config, ...functions, ...more } }];
+            const [trained, served] = [build(layers, true), build(layers, false)];
+            expect(served.graph.nodes.some(({ op }) => op === class_name.replace("Simple", ""))).toBe(true);
+            const small = Object.fromEntries(
+              Object.entries(served.feeds).map(([name, { shape, data }]) => [
+                name,
+                { shape, data: data.map((v) => v / 2) },
+              ]),
+            );
+            const [a, b] = [await runOnce(trained.graph, small), await runOnce(served.graph, small)];
+            const error = worstError(b.y!.data as Float32Array, a.y!.data as Float32Array);
+            if (!(error < 2e-5)) worst[JSON.stringify(functions)] = error;
+          }
+        }
+      expect(worst).toEqual({});
+    },
+  );
 });
 
 describe("the weights of recurrent layers", () => {
@@ -166,6 +202,9 @@ describe("refused", () => {
       });
     };
     expect(applied([cell()], [3])).toThrow("needs [batch, steps, features], received [2,3]");
+    expect(applied([{ class_name: "NotEqual" }], [3])).toThrow("NotEqual takes one tensor and one number");
+    expect(applied([{ class_name: "LogicalOr" }], [3])).toThrow("LogicalOr takes two masks");
+    expect(() => network([{ class_name: "Any" }], [3])).toThrow("axis: received null, expected one axis");
     expect(applied([{ class_name: "Masking" }], [3])).toThrow(
       "needs [batch, steps, features], received [2,3]",
     );
