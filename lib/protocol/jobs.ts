@@ -120,6 +120,8 @@ export type Job = {
   progress?: TrainingProgress;
   /** The last 1000 epochs; the checkpoint has them all. */
   history: EpochRecord[];
+  /** What its engine computes on; a package, for TensorFlow.js. */
+  backend?: string;
   /** What its training started from, when that is not fresh weights. */
   initialWeights?: InitialWeightsRecord;
   /** While it trains: where another attempt goes on, newest first. */

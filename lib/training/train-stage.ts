@@ -78,6 +78,7 @@ export async function trainStage(
             if (note.step > 0) log.info(`Job ${id} goes on after step ${note.step}, in epoch ${note.epoch}`);
             return;
           case "backend":
+            record.runsOn(note.backend);
             log.info(`Job ${id} trains with ${note.engine} on ${note.backend}`);
             return;
           case "initialised": {

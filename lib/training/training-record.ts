@@ -42,6 +42,12 @@ export class TrainingRecord {
     this.history = history.slice(-MAX_HISTORY);
   }
 
+  /** What the engine computes on. */
+  runsOn(backend: string): void {
+    const { id, owner, jobs } = this.options;
+    this.write(() => jobs.update(id, owner, (job) => ({ ...job, backend })));
+  }
+
   /** What the training starts from. */
   initialised(initialWeights: InitialWeightsRecord): void {
     const { id, owner, jobs } = this.options;

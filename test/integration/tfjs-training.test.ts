@@ -68,6 +68,7 @@ test(
       expect(epoch.loss).toBeCloseTo(onnx.history[i]!.loss, 3);
       expect(epoch.validationLoss).toBeCloseTo(onnx.history[i]!.validationLoss!, 3);
     });
+    expect([tfjs.backend, onnx.backend]).toEqual([expect.stringContaining("@tensorflow/"), "cpu"]);
     const version = await callOf(broker)("registry.version", { model: "stripes-tfjs" });
     expect(version.lineage).toMatchObject({
       engine: "tfjs",

@@ -7,8 +7,10 @@
 export type LayerEntry = {
   /** Handed on as they are. */
   options: readonly string[];
-  /** Options under another name in TensorFlow.js. */
-  renamed?: Readonly<Record<string, string>>;
+  /** What options are in Keras where they are left out, if they are others in TensorFlow.js. */
+  defaults?: Readonly<Record<string, unknown>>;
+  /** Weights that TensorFlow.js would draw, if they are not the usual ones. */
+  drawn?: readonly string[];
   /** Options that must have one of these values, if any. */
   only?: Readonly<Record<string, readonly unknown[]>>;
 };
@@ -28,6 +30,20 @@ const AVERAGE_POOLING = {
   only: { ...CHANNELS_LAST, padding: ["valid"] },
 } satisfies LayerEntry;
 const GLOBAL_POOLING = { options: [], only: { ...CHANNELS_LAST, keepdims: [false] } } satisfies LayerEntry;
+const RECURRENT = {
+  options: ["units", "activation", "use_bias", "return_sequences", "go_backwards"],
+  only: {
+    return_state: [false],
+    stateful: [false],
+    dropout: [0],
+    recurrent_dropout: [0],
+    time_major: [false],
+    unroll: [false, true],
+    unit_forget_bias: [false, true],
+    zero_output_for_mask: [false, true],
+    use_cudnn: ["auto", false, true],
+  },
+} satisfies LayerEntry;
 const MERGE = { options: [] } satisfies LayerEntry;
 
 export const TFJS_LAYERS: Readonly<Record<string, LayerEntry>> = {
@@ -55,6 +71,7 @@ export const TFJS_LAYERS: Readonly<Record<string, LayerEntry>> = {
     only: { ...CHANNELS_LAST, ...PADDING, ...DILATION },
   },
   Dropout: { options: ["rate"] },
+  Embedding: { options: ["input_dim", "output_dim"], only: { mask_zero: [false] } },
   Flatten: { options: [], only: CHANNELS_LAST },
   GlobalAveragePooling1D: GLOBAL_POOLING,
   GlobalAveragePooling2D: GLOBAL_POOLING,
@@ -63,6 +80,11 @@ export const TFJS_LAYERS: Readonly<Record<string, LayerEntry>> = {
   LayerNormalization: {
     options: ["axis", "epsilon", "center", "scale"],
     only: { rms_scaling: [false] },
+  },
+  LSTM: {
+    ...RECURRENT,
+    options: [...RECURRENT.options, "recurrent_activation"],
+    defaults: { recurrent_activation: "sigmoid" },
   },
   MaxPooling1D: POOLING,
   MaxPooling2D: POOLING,
@@ -74,6 +96,12 @@ export const TFJS_LAYERS: Readonly<Record<string, LayerEntry>> = {
   RepeatVector: { options: ["n"] },
   Rescaling: { options: ["scale", "offset"] },
   Reshape: { options: ["target_shape"] },
+  SeparableConv2D: {
+    options: ["filters", "kernel_size", "strides", "padding", "depth_multiplier", "activation", "use_bias"],
+    only: { ...CHANNELS_LAST, ...PADDING, ...DILATION },
+    drawn: ["depthwise", "pointwise"],
+  },
+  SimpleRNN: RECURRENT,
   ZeroPadding2D: { options: ["padding"], only: CHANNELS_LAST },
 };
 
@@ -93,6 +121,7 @@ export const LEFT_OUT: readonly string[] = [
   "seed",
   "implementation",
   "fused",
+  "input_length",
 ];
 
 /** TensorFlow.js's activation functions that are Keras's, by Keras's names. */

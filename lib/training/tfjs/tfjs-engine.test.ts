@@ -278,6 +278,7 @@ const LAYER_CASES: Record<string, [number[], ...Layer[]][]> = {
     ],
   ],
   Dropout: [[[6], ["Dense", { units: 4 }], ["Dropout", { rate: 0.5 }]]],
+  Embedding: [],
   Flatten: [
     [
       [3, 4],
@@ -313,6 +314,16 @@ const LAYER_CASES: Record<string, [number[], ...Layer[]][]> = {
     ],
   ],
   LayerNormalization: [[[6], ["Dense", { units: 4 }], ["LayerNormalization", { epsilon: 0.01 }]]],
+  LSTM: [
+    [
+      [5, 3],
+      ["LSTM", { units: 4 }],
+    ],
+    [
+      [5, 3],
+      ["LSTM", { units: 3, return_sequences: true, go_backwards: true, activation: "relu", use_bias: false }],
+    ],
+  ],
   MaxPooling1D: [
     [
       [8, 2],
@@ -341,6 +352,23 @@ const LAYER_CASES: Record<string, [number[], ...Layer[]][]> = {
   RepeatVector: [[[4], ["Dense", { units: 3 }], ["RepeatVector", { n: 2 }]]],
   Rescaling: [[[4], ["Rescaling", { scale: 2, offset: -1 }]]],
   Reshape: [[[12], ["Dense", { units: 6 }], ["Reshape", { target_shape: [2, 3] }]]],
+  SeparableConv2D: [
+    [
+      [6, 6, 2],
+      ["SeparableConv2D", { filters: 3, kernel_size: 2, depth_multiplier: 2, activation: "relu" }],
+    ],
+    [
+      [6, 6, 2],
+      ["SeparableConv2D", { filters: 2, kernel_size: 3, strides: 2, padding: "same", use_bias: false }],
+    ],
+  ],
+  SimpleRNN: [
+    [
+      [5, 3],
+      ["SimpleRNN", { units: 4, return_sequences: true }],
+      ["SimpleRNN", { units: 3 }],
+    ],
+  ],
   ZeroPadding2D: [
     [
       [3, 3, 2],
@@ -372,6 +400,21 @@ describe("every layer", () => {
       noise(24, [...shape]),
     ),
   );
+
+  test("Embedding computes as on ONNX Runtime", () => {
+    const architecture = sequential(
+      [6],
+      ["Embedding", { input_dim: 9, output_dim: 3 }],
+      ["LSTM", { units: 4 }],
+      SOFTMAX,
+    );
+    Object.assign(architecture.config.layers[0]!.config, { dtype: "int32" });
+    const { count, targets } = noise(24, [6]);
+    const random = RandomStream.named(2, "tokens");
+    const tokens = Int32Array.from({ length: count * 6 }, () => random.below(9));
+    const inputs = [memoryColumn({ name: "x", shape: [6], datatype: "INT32" as const }, tokens)];
+    return agree({ architecture }, { count, inputs, targets });
+  });
 
   const merges = ["Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply"];
   test.each(merges)("%s computes as on ONNX Runtime", (className) => {

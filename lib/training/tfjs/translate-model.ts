@@ -35,6 +35,8 @@ export type TranslatedModel = {
   activations: (LastActivation | undefined)[];
 };
 
+/** Weights that TensorFlow.js would draw. */
+const DRAWN = ["kernel", "recurrent", "depthwise", "embeddings"];
 const ZEROS: KerasObject = { class_name: "Zeros", config: {} };
 const ONLY_ONNX = `engine "onnx" has it`;
 
@@ -117,7 +119,7 @@ function translateLayer({ class_name, config }: KerasObject, name: string, froze
     const error = new UnknownLayerError(class_name, nearest(class_name, known), known);
     throw new InvalidModelError(`layer '${name}'`, `engine "tfjs": ${error.message}; ${ONLY_ONNX}`);
   }
-  const translated: Record<string, unknown> = { name };
+  const translated: Record<string, unknown> = { name, ...entry.defaults };
   for (const [key, value] of Object.entries(config ?? {})) {
     const option = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
     if (value === null || value === undefined || isLeftOut(option)) continue;
@@ -125,14 +127,13 @@ function translateLayer({ class_name, config }: KerasObject, name: string, froze
     if (allowed && !allowed.some((one) => JSON.stringify(one) === JSON.stringify(value)))
       refuse(name, option, value, `one of ${allowed.map((one) => JSON.stringify(one)).join(", ")}`);
     if (entry.options.includes(option))
-      translated[option] = option === "activation" ? activationOf(name, value) : value;
+      translated[option] = option.endsWith("activation") ? activationOf(name, value) : value;
     else if (!allowed) refuse(name, option, value, "null");
   }
   if (class_name === "Reshape" && (config.target_shape as unknown[])?.includes?.(-1))
     refuse(name, "target_shape", config.target_shape, "sizes that are all known");
   // Values come afterwards; drawing others first would take its time.
-  if (entry.options.includes("use_bias"))
-    Object.assign(translated, { kernel_initializer: ZEROS, depthwise_initializer: ZEROS });
+  for (const name of entry.drawn ?? DRAWN) translated[`${name}_initializer`] = ZEROS;
   return { class_name: classOf(class_name, frozen || config?.trainable === false), config: translated };
 }
 
