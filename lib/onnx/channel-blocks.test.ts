@@ -26,7 +26,8 @@ function drawConv(block: number): Given {
   const dilations = [draw(1, 2), draw(1, 2)];
   const reach = kernel.map((places, i) => dilations[i]! * (places - 1) + 1);
   const pads = [...reach, ...reach].map((size) => draw(0, size - 1));
-  const size = reach.map((least) => least + draw(0, 5));
+  // Rows of more than 32 columns are shifted in another way.
+  const size = [reach[0]! + draw(0, 5), reach[1]! + (draw(0, 4) === 0 ? draw(28, 33) : draw(0, 5))];
   const [channels, filters] = [block * draw(1, 2), block * draw(1, 2)];
   return {
     x: [channels, draw(1, 3), ...size],

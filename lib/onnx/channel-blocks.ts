@@ -19,6 +19,14 @@ export function opsetsOf(graph: Graph): Record<string, number> {
 
 const SWAP_BATCH_AND_CHANNELS = [1, 0, 2, 3];
 
+/**
+ * The matrix a transposition gives, so that ONNX Runtime does not join that one to the next: it looks through Reshape,
+ * but not through Flatten, which costs nothing either.
+ */
+export function keptApart(graph: GraphBuilder, matrix: Value): Value {
+  return graph.op("Flatten", [matrix], { axis: 1 });
+}
+
 export class ChannelBlocks {
   private readonly graph: GraphBuilder;
   private readonly block: number;
@@ -54,25 +62,40 @@ export class ChannelBlocks {
     return graph.op("Transpose", [together], { perm: SWAP_BATCH_AND_CHANNELS });
   }
 
+  /*
+   * The runtime moves single axes, and runs of a block's length, several times as fast as the elements of six axes at
+   * once: both orders are reached in two such steps.
+   */
+
   private blocked(weights: Value): Value {
-    return this.reordered(weights, [0, 2, 4, 5, 3, 1], weights.shape as number[]);
+    const { graph, block } = this;
+    const [filters, channels, ...kernel] = weights.shape as [number, number, number, number];
+    const places = kernel[0] * kernel[1];
+    const byFilter = this.reshape(weights, [filters, channels * places]);
+    const filtersLast = keptApart(graph, this.transpose(byFilter, [1, 0]));
+    const apart = [channels / block, block, places, filters / block, block];
+    const moved = this.transpose(this.reshape(filtersLast, apart), [3, 0, 2, 1, 4]);
+    return this.reshape(moved, [filters, channels, ...kernel]);
   }
 
   private turned(weights: Value): Value {
-    const { graph } = this;
+    const { graph, block } = this;
     const [filters, channels, ...kernel] = weights.shape as [number, number, number, number];
-    const [starts, ends] = [graph.ints([-1, -1]), graph.ints(kernel.map((size) => -size - 1))];
-    const bounds = [starts, ends, graph.ints([2, 3]), graph.ints([-1, -1])];
-    const about = graph.op("Slice", [weights, ...bounds]);
-    return this.reordered(about, [2, 0, 4, 5, 1, 3], [channels, filters, ...kernel]);
+    const places = kernel[0] * kernel[1];
+    const placesFirst = this.transpose(this.reshape(weights, [filters * channels, places]), [1, 0]);
+    const bounds = [[-1], [-places - 1], [0], [-1]].map((bound) => graph.ints(bound));
+    const about = graph.op("Slice", [keptApart(graph, placesFirst), ...bounds]);
+    const apart = [places, filters / block, block, channels / block, block];
+    const moved = this.transpose(this.reshape(about, apart), [3, 1, 0, 2, 4]);
+    return this.reshape(moved, [channels, filters, ...kernel]);
   }
 
-  private reordered(weights: Value, perm: number[], shape: number[]): Value {
-    const { graph, block } = this;
-    const [first, second, ...kernel] = weights.shape as [number, number, number, number];
-    const sizes = graph.ints([first / block, block, second / block, block, ...kernel]);
-    const moved = graph.op("Transpose", [graph.op("Reshape", [weights, sizes])], { perm });
-    return graph.op("Reshape", [moved, graph.ints(shape)]);
+  private transpose(value: Value, perm: number[]): Value {
+    return this.graph.op("Transpose", [value], { perm });
+  }
+
+  private reshape(value: Value, shape: readonly number[]): Value {
+    return this.graph.op("Reshape", [value, this.graph.ints(shape)]);
   }
 
   /** A node of the runtime's own domain, which has no shape rules. */

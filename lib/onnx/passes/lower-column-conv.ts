@@ -9,13 +9,16 @@
  */
 
 import type { GraphBuilder, Value } from "../builder.ts";
-import { ChannelBlocks } from "../channel-blocks.ts";
+import { ChannelBlocks, keptApart } from "../channel-blocks.ts";
 import type { Attributes, Node } from "../graph.ts";
 import { ImageViews } from "../im2col.ts";
 import { NodeView } from "../operators/rule.ts";
 import { windowOf } from "../operators/window.ts";
 
 const SWAP = [1, 0, 2, 3];
+
+/** Up to this width, rows are shifted by a product with a shifted identity: exact, and faster than copies of short runs. */
+const MAX_PERMUTED_WIDTH = 32;
 
 /** `channelBlock` lets the graph use the runtime's blocked layout, where it then has to run (channel-blocks.ts). */
 export function lowerColumnConv(graph: GraphBuilder, channelBlock?: number): void {
@@ -165,14 +168,14 @@ class Lowering {
   private kernelGradientByRows(conv: Conv, x: Value, g: Value): void {
     const { kernel, dilations, pads } = conv.window;
     const [filters, channels] = conv.shape as [number, number];
-    const [height, width] = x.shape.slice(2) as [number, number];
+    const height = x.shape[2] as number;
     const [batch, outHeight, outWidth] = g.shape.slice(1) as [number, number, number];
     const rows = Array.from({ length: kernel[0]! }, (_, i) => i * dilations[0]! - pads[0]!);
     const columns = Array.from({ length: kernel[1]! }, (_, j) => pads[1]! - j * dilations[1]!);
-    const shifted = columns.map((begin) => this.shift(x, begin, outWidth - width - begin));
-    const stacked = shifted.length === 1 ? shifted[0]! : this.op("Concat", shifted, { axis: 1 });
+    const shifted = columns.map((begin) => this.shiftColumns(x, begin, outWidth));
+    const stacked = shifted.length === 1 ? shifted[0]! : this.op("Concat", shifted, { axis: 0 });
     const positions = batch * height * outWidth;
-    const images = this.reshape(stacked, [channels * columns.length, positions]);
+    const images = this.reshape(stacked, [columns.length * channels, positions]);
     // Rows lie one after another: a shift by rows is one of the whole plane, in longer runs.
     const planes = this.reshape(g, [filters, batch, outHeight * outWidth]);
     const products = rows.map((begin) => {
@@ -181,8 +184,28 @@ class Lowering {
       return this.op("Gemm", [images, this.reshape(gradient, [filters, positions])], { transB: 1 });
     });
     const all = products.length === 1 ? products[0]! : this.op("Concat", products, { axis: 0 });
-    const apart = this.reshape(all, [rows.length, channels, columns.length, filters]);
-    this.named("Transpose", [apart], conv.y, { perm: [3, 1, 0, 2] });
+    // [places, channels, filters] turned in two steps: the runtime takes three times as long for all axes at once.
+    const places = rows.length * columns.length;
+    const byPlace = this.reshape(all, [places, channels * filters]);
+    const placesLast = keptApart(this.graph, this.op("Transpose", [byPlace], { perm: [1, 0] }));
+    const apart = this.reshape(placesLast, [channels, filters, places]);
+    this.reshapeTo(this.op("Transpose", [apart], { perm: [1, 0, 2] }), conv);
+  }
+
+  /** The images with `before` zero columns more at their left, `width` columns wide. */
+  private shiftColumns(x: Value, before: number, width: number): Value {
+    const [channels, batch, height, given] = x.shape as [number, number, number, number];
+    if (before === 0 && width === given) return x;
+    if (given > MAX_PERMUTED_WIDTH) return this.shift(x, before, width - given - before);
+    const data = new Float32Array(given * width);
+    for (let column = 0; column < given; column++) {
+      const to = column + before;
+      if (to >= 0 && to < width) data[column * width + to] = 1;
+    }
+    const name = `shift_${given}_${before}_${width}`;
+    const columns = this.graph.constant(name, { datatype: "FP32", shape: [given, width], data });
+    const moved = this.op("Gemm", [this.reshape(x, [channels * batch * height, given]), columns]);
+    return this.reshape(moved, [channels, batch, height, width]);
   }
 
   /** Zeros before and after along the last axis; negative numbers cut off. */
