@@ -7,11 +7,11 @@ import type {
   OutputEvaluation,
 } from "../lib/protocol/models.ts";
 
-/** The one number that says most. */
+/** The one number that says most, by name. */
 export function headline(evaluation: OutputEvaluation): string {
   return evaluation.kind === "regression"
-    ? `test RMSE ${evaluation.rmse.toPrecision(4)}`
-    : `test accuracy ${evaluation.accuracy.toFixed(4)}`;
+    ? `RMSE ${evaluation.rmse.toPrecision(4)}`
+    : `accuracy ${evaluation.accuracy.toFixed(4)}`;
 }
 
 /** Every output's scores, under its name where there are several. */
@@ -26,7 +26,7 @@ function printScores(scores: OutputEvaluation): string {
   if (scores.kind === "classification") return printClassification(scores);
   const { examples, mae, r2 } = scores;
   const explained = r2 === null ? "" : `, R² ${r2.toFixed(4)}`;
-  return `  ${headline(scores)} (mean absolute error ${mae.toPrecision(4)}${explained}), on ${examples} examples`;
+  return `  test ${headline(scores)} (mean absolute error ${mae.toPrecision(4)}${explained}), on ${examples} examples`;
 }
 
 /** Accuracy, one line per class, and the confusion matrix (rows: truth, columns: prediction). */

@@ -22,7 +22,7 @@ async function showExample(
   let version = await publishedExample(broker);
   if (version && (epochs === undefined || version.lineage?.epochs === epochs))
     say(
-      `Found model ${version.model} version ${version.version} (${version.metrics ? headline(version.metrics) : "no metrics"}).`,
+      `Found model ${version.model} version ${version.version} (${version.metrics ? `test ${headline(version.metrics)}` : "no metrics"}).`,
     );
   else {
     say(version ? `Training ${version.model} again.` : "No model yet: training the MNIST example.");

@@ -66,13 +66,14 @@ const models = command(
         ];
       }),
     );
-    return drawTable(["model", "versions", "latest", "aliases", "test accuracy", "data"], rows);
+    return drawTable(["model", "versions", "latest", "aliases", "test score", "data"], rows);
   },
 );
 
 function progressOf({ state, stage, progress, error, result }: Job): string {
   if (state === "failed") return error?.message ?? "";
-  if (state === "succeeded") return result ? `version ${result.version}, ${headline(result.evaluation)}` : "";
+  if (state === "succeeded")
+    return result ? `version ${result.version}, test ${headline(result.evaluation)}` : "";
   if (!progress || stage !== "training") return "";
   const { epoch, epochs, step, stepsPerEpoch, loss, secondsLeft } = progress;
   return `epoch ${epoch}/${epochs}, step ${step}/${stepsPerEpoch}, loss ${loss.toFixed(4)}, ${secondsLeft.toFixed(0)} s left`;

@@ -222,10 +222,15 @@ test("a whole node that is killed, with every service in it, goes on by itself w
   let step = 0;
   for (let kill = 0; kill < 2; kill++) {
     // Its lease has to run out first.
-    step = await eventually(async () => {
-      const newest = (await read<Job>(`${url}/api/jobs/${id}`)).checkpoints?.[0];
-      return newest && newest.step > step ? newest.step : undefined;
+    const reached = await eventually(async () => {
+      const { checkpoints, state } = await read<Job>(`${url}/api/jobs/${id}`);
+      if (state === "succeeded") return { over: true };
+      const newest = checkpoints?.[0];
+      return newest && newest.step > step ? { over: false, step: newest.step } : undefined;
     }, 60_000);
+    // A fast machine may be done before the second kill.
+    if (reached.over) break;
+    step = reached.step!;
     await wait(Math.random() * 500);
     program.child.kill("SIGKILL");
     await program.ended();
@@ -235,7 +240,8 @@ test("a whole node that is killed, with every service in it, goes on by itself w
     const current = await read<Job>(`${url}/api/jobs/${id}`);
     return current.state === "queued" || current.state === "running" ? undefined : current;
   }, END_TIMEOUT_MS);
-  expect(job).toMatchObject({ state: "succeeded", attempts: 3, result: { model: "stripes", version: 1 } });
+  expect(job).toMatchObject({ state: "succeeded", result: { model: "stripes", version: 1 } });
+  expect(job.attempts).toBeGreaterThan(1);
   const version = await read<ModelVersion>(`${url}/api/models/stripes/versions/1`);
   expect(version.lineage).toMatchObject({ callbacks: SPEC.callbacks, seed: SPEC.seed });
   program.child.kill("SIGTERM");

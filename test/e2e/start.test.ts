@@ -252,7 +252,7 @@ describe("the REPL", () => {
       }, 30_000);
     };
     expect(await ask("models", /production -> 1.*\n/)).toMatch(
-      /mnist +1 +1 +production -> 1 +0\.9[789]\d\d +mnist/,
+      /mnist +1 +1 +production -> 1 +accuracy 0\.9[789]\d\d +mnist/,
     );
     expect(await ask("jobs", /test accuracy.*\n/)).toMatch(
       /mnist +succeeded +done .* version 1, test accuracy 0\.9/,

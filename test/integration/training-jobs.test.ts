@@ -322,7 +322,7 @@ describe("a job that cannot be finished", () => {
           stage: "training",
           error: {
             type: "DATASET_CORRUPT",
-            data: { file, received: "1000 bytes", expected: "12816 bytes for shape [200,8,8]" },
+            data: { file, received: "1000 bytes", expected: "12816 bytes for shape [200,8,8] of UINT8" },
           },
         });
     }
@@ -354,7 +354,7 @@ describe("a job that cannot be finished", () => {
     expect(await ended(broker, classes)).toMatchObject({
       state: "failed",
       history: [],
-      error: { type: "INVALID_INPUT", data: { received: "a network of 3 outputs" } },
+      error: { type: "INVALID_INPUT", data: { received: "4 classes" } },
     });
   });
 });
