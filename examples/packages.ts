@@ -32,8 +32,7 @@ export function npmPackage({ name, version, integrity }: NpmPackage): Promise<st
     const received = createHash("sha512")
       .update(await readFile(archive))
       .digest("base64");
-    if (received !== integrity)
-      throw new Error(`its archive has sha512 ${received}, expected ${integrity}`);
+    if (received !== integrity) throw new Error(`its archive has sha512 ${received}, expected ${integrity}`);
     await call("tar", ["-xzf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"]);
     await rm(archive);
   });
