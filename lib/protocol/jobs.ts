@@ -27,7 +27,7 @@ export type TrainingSpec = {
   /** Keras JSON (`model.to_json()`), parsed. */
   architecture: KerasObject;
   data: {
-    /** A named data set: "mnist", or a folder of IDX files under the data set directory. */
+    /** A named data set: "mnist", or a folder under the data set directory. */
     dataset: string;
     /** Use only the first n examples. @default all */
     trainLimit?: number;

@@ -22,7 +22,7 @@ export class Trainer {
   /**
    * Accepts a job; once this resolves the job is durable.
    * @throws {InvalidInputError} {InvalidModelError} {UnknownLayerError} {UnknownComponentError}
-   * {DatasetNotFoundError} {QueueFullError}
+   * {DatasetNotFoundError} {DatasetCorruptError} {QueueFullError}
    */
   async start(request: unknown): Promise<Job> {
     const spec = parseTrainingSpec(request);
