@@ -5,14 +5,18 @@
  * ONNX Runtime's MaxPool is slow once it has to tell the winners' positions, so the common case (2x2 windows side
  * by side) finds them by comparison instead: a tournament between left and right, then between top and bottom.
  * Bringing left and right elements apart, and their gradients together again, is a product with a permutation
- * matrix: exact, and faster than strided slices. Other windows use the positions.
+ * matrix: exact, and faster than strided slices. Of narrow images whole windows are compared at once, by products
+ * over both rows of a window. Other windows use the positions.
  */
 
 import type { Value } from "../../onnx/builder.ts";
+import { ONNX_TYPE } from "../../onnx/proto.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 /** Beyond this width the permutation costs more than it saves. */
 const MAX_PERMUTED_WIDTH = 256;
+/** Beyond this width products over two rows cost more than those over one. */
+const MAX_PAIRED_WIDTH = 32;
 
 const maxPool: GradientRule = (c) => {
   const kernel = c.view.ints("kernel_shape")!;
@@ -57,6 +61,12 @@ function tournament(c: GradientContext, [n, channels, height, width]: number[]):
   const g = c.graph;
   const cut =
     height === even ? c.input(0) : c.op("Slice", [c.input(0), g.ints([0]), g.ints([even]), g.ints([2])]);
+  const grown = (found: Value) => {
+    const whole = c.reshape(found, [n!, channels!, even, width!]);
+    if (height === even) return whole;
+    return c.op("Pad", [whole, g.ints([0, 0, 0, 0, 0, 0, height! - even, 0]), c.scalar(0)]);
+  };
+  if (width! <= MAX_PAIRED_WIDTH) return grown(byWindows(c, cut, planes * rows, width!));
 
   // Left and right elements of each pair, each by a product with the columns that pick them.
   const pixels = c.reshape(cut, [planes * even, width!]);
@@ -73,11 +83,42 @@ function tournament(c: GradientContext, [n, channels, height, width]: number[]):
   const byRow = c.reshape(c.op("Concat", [toTop, toBottom], { axis: 1 }), [planes * even, columns]);
   const [toLeft, toRight] = route(c, left, right, byRow);
   const spread = c.op("Gemm", [toLeft, pickLeft], { transB: 1 });
-  const together = c.op("Gemm", [toRight, pickRight, spread], { transB: 1 });
-  const whole = c.reshape(together, [n!, channels!, even, width!]);
-  return height === even
-    ? whole
-    : c.op("Pad", [whole, g.ints([0, 0, 0, 0, 0, 0, height! - even, 0]), c.scalar(0)]);
+  return grown(c.op("Gemm", [toRight, pickRight, spread], { transB: 1 }));
+}
+
+/**
+ * The same over `pairs` of rows: an element wins that equals its window's maximum, if none before it in the window does.
+ * The product with a matrix of 1 for itself and -1 for those before is 1 for the winner, at most 0 for all others.
+ */
+function byWindows(c: GradientContext, x: Value, pairs: number, width: number): Value {
+  const columns = Math.floor(width / 2);
+  const spread = c.graph.constant(`windows_${width}`, {
+    datatype: "FP32",
+    shape: [columns, 2 * width],
+    data: matrix(columns, 2 * width, (column, cell) => (windowOf(cell, width) === column ? 1 : 0)),
+  });
+  const first = c.graph.constant(`first_of_window_${width}`, {
+    datatype: "FP32",
+    shape: [2 * width, 2 * width],
+    data: matrix(2 * width, 2 * width, (other, cell) => {
+      if (windowOf(cell, width) === undefined || windowOf(cell, width) !== windowOf(other, width)) return 0;
+      return other === cell ? 1 : other < cell ? -1 : 0;
+    }),
+  });
+  const everywhere = (pooled: Value) => c.op("Gemm", [c.reshape(pooled, [pairs, columns]), spread]);
+  const equal = c.op("Equal", [c.reshape(x, [pairs, 2 * width]), everywhere(c.output())]);
+  const wins = c.op("Relu", [c.op("Gemm", [c.op("Cast", [equal], { to: ONNX_TYPE.FP32 }), first])]);
+  return c.mul(everywhere(c.gradient()), wins);
+}
+
+/** The window, counted along its row of windows, of a cell of two rows; undefined for an odd last column. */
+function windowOf(cell: number, width: number): number | undefined {
+  const window = Math.floor((cell % width) / 2);
+  return window < Math.floor(width / 2) ? window : undefined;
+}
+
+function matrix(rows: number, columns: number, at: (row: number, column: number) => number): Float32Array {
+  return Float32Array.from({ length: rows * columns }, (_, i) => at(Math.floor(i / columns), i % columns));
 }
 
 /** The gradient of max(a, b) for a and for b. Equal values: a wins. */
