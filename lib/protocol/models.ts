@@ -49,6 +49,8 @@ export type Lineage = {
     validationExamples: number;
     testExamples: number;
   };
+  /** What of the data set was asked for: limits, split, columns. */
+  data?: unknown;
   seed: number;
   engine: string;
   /** What the engine computed on: "cpu", "cuda", a package of TensorFlow.js. */
@@ -56,6 +58,9 @@ export type Lineage = {
   codeVersion: string;
   architecture: unknown;
   loss: unknown;
+  /** Undefined: all count the same. */
+  lossWeights?: unknown;
+  classWeights?: unknown;
   optimizer: unknown;
   /** Undefined: none. */
   callbacks?: unknown;
