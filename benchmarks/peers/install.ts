@@ -112,6 +112,9 @@ function python(args: readonly string[], deadlineMs: number): SpawnSyncReturns<s
 /** What went wrong in a finished command, in one line, or undefined. */
 function failure(what: string, result: SpawnSyncReturns<string>): string | undefined {
   if (result.status === 0) return undefined;
-  const detail = result.error?.message ?? result.stderr.trim().split("\n").at(-1) ?? "";
+  const lines = result.stderr.trim().split("\n");
+  // Python says last what went wrong, Node after "Error:" somewhere above.
+  const detail =
+    result.error?.message ?? lines.find((line) => /^\w*Error: /.test(line)) ?? lines.at(-1) ?? "";
   return `${what} failed (${result.signal ?? `exit ${result.status}`}): ${detail}`.slice(0, 500);
 }
