@@ -18,6 +18,7 @@ import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
 import { lowerSequences } from "../onnx/passes/lower-sequences.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
+import { pruned } from "../onnx/passes/prune.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
@@ -211,6 +212,6 @@ function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string
 }
 
 export function serialise(graph: GraphBuilder): Uint8Array {
-  const built = graph.build();
+  const built = pruned(graph.build());
   return writeModel({ graph: built, opsets: opsetsOf(built), producer: "moiety", metadata: {} });
 }
