@@ -65,8 +65,16 @@ function turned(c: GradientContext, value: Value, axes: readonly number[]): Valu
 const pad: GradientRule = (c) => {
   if (c.view.string("mode", "constant") !== "constant")
     return c.view.fail("only padding with a constant is differentiated");
-  const back = c.graph.ints(c.view.constant(1).map((size) => -size));
-  return [c.op("Pad", [c.gradient(), back, c.scalar(0), ...(c.has(3) ? [c.input(3)] : [])])];
+  const rank = c.input(0).shape.length;
+  const axes = (c.has(3) ? c.view.constant(3) : c.input(0).shape.map((_, axis) => axis)).map((axis) =>
+    c.view.axis(axis, rank),
+  );
+  // For every axis: ONNX Runtime 1.30 moves transpositions past a Pad as if it named no axes.
+  const back = new Array<number>(2 * rank).fill(0);
+  c.view.constant(1).forEach((size, i) => {
+    back[i < axes.length ? axes[i]! : rank + axes[i - axes.length]!] = 0 - size;
+  });
+  return [c.op("Pad", [c.gradient(), c.graph.ints(back), c.scalar(0)])];
 };
 
 /**
