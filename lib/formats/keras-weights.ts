@@ -27,6 +27,7 @@ const MAX_CONFIG_BYTES = 2 ** 26;
 /** Layers within layers; deeper is no model of Keras. */
 const MAX_DEPTH = 64;
 const FLOATS = /^[<>|]?f[248]$/;
+const INTEGERS = /^[<>|]?[iu][1248]$/;
 
 /** A model that says what its layers are called, for files that do not. */
 type Naming = Declared | undefined;
@@ -94,7 +95,7 @@ function readNumbered(group: Group, at: Place, depth: number): StoredWeight[] {
     if (!(child instanceof Group)) continue;
     if (key === "vars") {
       const variables = child.keys.toSorted((a, b) => Number(a) - Number(b));
-      for (const name of variables) found.push(read(path.join("/"), undefined, child.get(name)));
+      for (const name of variables) found.push(...read(path.join("/"), undefined, child.get(name)));
       continue;
     }
     // Lists of layers have no name of their own.
@@ -114,7 +115,7 @@ function readNumbered(group: Group, at: Place, depth: number): StoredWeight[] {
 function readNamed(models: Group): StoredWeight[] {
   return texts(models.attrs.layer_names).flatMap((layer) => {
     const group = groupOf(models.get(layer));
-    return texts(group.attrs.weight_names).map((path) => {
+    return texts(group.attrs.weight_names).flatMap((path) => {
       const segments = path.replace(/:0$/, "").split("/");
       const variable = segments.pop();
       // Weights are named with the models around them, or without.
@@ -125,16 +126,18 @@ function readNamed(models: Group): StoredWeight[] {
   });
 }
 
-function read(layer: string, variable: string | undefined, found: Group | Dataset | null): StoredWeight {
+/** A weight; nothing for whole numbers, which count and seed. */
+function read(layer: string, variable: string | undefined, found: Group | Dataset | null): StoredWeight[] {
   const where = `'${layer}${variable ? `/${variable}` : ""}'`;
   if (!(found instanceof Dataset)) return refuse(`${where} is not there`);
   const { shape, dtype, value } = found;
+  if (typeof dtype === "string" && INTEGERS.test(dtype)) return [];
   if (typeof dtype !== "string" || !FLOATS.test(dtype))
     refuse(`${where} has elements of type ${JSON.stringify(dtype)}, expected floating point numbers`);
   const data = Float32Array.from(value as ArrayLike<number>);
   if (data.length !== elementCount(shape))
     refuse(`${where} has ${data.length} elements, expected [${shape.join(",")}]`);
-  return { layer, variable, shape: [...shape], data };
+  return [{ layer, variable, shape: [...shape], data }];
 }
 
 function groupOf(found: Group | Dataset | null): Group {

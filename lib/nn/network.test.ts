@@ -357,7 +357,7 @@ describe("refused declarations", () => {
     ],
     ...(
       [
-        ["without its values", {}, "mean: received undefined, expected a number"],
+        ["without its mean", { variance: 1 }, "mean: received undefined, expected a number"],
         ["with words", { mean: ["a"], variance: [1] }, "mean: received"],
         ["with lists of unequal lengths", { mean: [[1, 2], [3]], variance: [[1, 2], [3]] }, "mean: received"],
         ["with fewer variances", { mean: [1, 2], variance: [1] }, "numbers of the shape of mean, [2]"],

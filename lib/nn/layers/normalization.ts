@@ -1,14 +1,22 @@
 /**
- * Normalization: x less a given mean, by the square root of a given variance; or back, with `invert`. Both are numbers
- * in the config, as Keras writes those it was given. Values it found in data (`adapt`) are refused: it does not write
- * them.
+ * Normalization: x less a mean, by the square root of a variance; or back, with `invert`. Both are numbers in the
+ * config, as Keras writes those it was given. Values it found in data (`adapt`) it writes among the weights: they are
+ * weights here too, 0 and 1 until initial weights bring them.
  */
 
 import { InvalidModelError } from "../../errors.ts";
 import type { Value } from "../../onnx/builder.ts";
 import { literalOf } from "../../onnx/graph.ts";
 import type { ConfigReader } from "../config-reader.ts";
-import { kerasShape, type LayerContext, type LayerDefinition, type LayerValue } from "../layer.ts";
+import { type Initializer, initializerOf } from "../initializers.ts";
+import {
+  type ApplyLayer,
+  inOrder,
+  kerasShape,
+  type LayerContext,
+  type LayerDefinition,
+  type LayerValue,
+} from "../layer.ts";
 import { inMemoryOrder } from "../weight-order.ts";
 import { placesOf, readAxes, sizesAt } from "./axes.ts";
 
@@ -17,6 +25,7 @@ const LEAST = 1e-7;
 
 export const normalization: LayerDefinition = (config) => {
   const axes = readAxes(config, -1);
+  if (config.raw("mean") === undefined && config.raw("variance") === undefined) return adapted(config, axes);
   const mean = readNumbers(config, "mean");
   const variance = readNumbers(config, "variance");
   if (mean.shape.join() !== variance.shape.join())
@@ -37,13 +46,50 @@ export const normalization: LayerDefinition = (config) => {
     sizesAt(x!, places);
     const constant = (name: string, numbers: Numbers) =>
       spread(c, x!, places, `${c.layerName}/${name}`, numbers);
-    const [m, d] = [constant("mean", mean), constant("deviation", deviation)];
-    const value = invert
-      ? c.graph.op("Add", [c.graph.op("Mul", [x!.value, d]), m])
-      : c.graph.op("Div", [c.graph.op("Sub", [x!.value, m]), d]);
-    return x!.order ? { value, order: x!.order } : { value };
+    return normalised(c, x!, constant("mean", mean), constant("deviation", deviation), invert);
   };
 };
+
+/** With mean and variance as weights that nothing trains, of the sizes along the axes. */
+function adapted(config: ConfigReader, axes: readonly number[]): ApplyLayer {
+  const invert = config.boolean("invert", false);
+  const [zeros, ones] = ["Zeros", "Ones"].map((name) =>
+    initializerOf({ class_name: name, config: {} }, config.where),
+  );
+  return (c, [x]) => {
+    const g = c.graph;
+    const places = placesOf(axes, kerasShape(x!));
+    const sizes = sizesAt(x!, places);
+    const shape = kerasShape(x!).map((size, i) => (places.includes(i) ? (size as number) : 1));
+    const weight = (name: string, initializer: Initializer) => {
+      const value = c.weight({
+        name,
+        shape: sizes,
+        initializer,
+        fans: { fanIn: 1, fanOut: 1 },
+        trainable: false,
+      });
+      const placed = g.op("Reshape", [value, g.ints(shape)]);
+      return inOrder(g, { value: placed }, x!.order);
+    };
+    const mean = weight("mean", zeros!);
+    const deviation = g.op("Max", [g.op("Sqrt", [weight("variance", ones!)]), g.scalar(LEAST)]);
+    return normalised(c, x!, mean, deviation, invert);
+  };
+}
+
+function normalised(
+  { graph: g }: LayerContext,
+  { value: x, order }: LayerValue,
+  mean: Value,
+  deviation: Value,
+  invert: boolean,
+): LayerValue {
+  const value = invert
+    ? g.op("Add", [g.op("Mul", [x, deviation]), mean])
+    : g.op("Div", [g.op("Sub", [x, mean]), deviation]);
+  return order ? { value, order } : { value };
+}
 
 type Numbers = { shape: number[]; data: Float32Array };
 
