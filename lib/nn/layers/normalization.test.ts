@@ -6,7 +6,7 @@ import { inKerasOrder } from "../layer.ts";
 import { buildNetwork, parseNetwork } from "../network.ts";
 
 const X = Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8);
-const MEAN = Float32Array.of(1, -2);
+const MEAN = Float32Array.of(0.5, -2);
 const VARIANCE = Float32Array.of(4, 0);
 
 async function run(config: Record<string, unknown>) {
