@@ -7,6 +7,7 @@ import * as ort from "onnxruntime-node";
 import { bindExamples } from "../data/bind-examples.ts";
 import type { Examples } from "../data/examples.ts";
 import { RandomStream } from "../random/stream.ts";
+import { freeCopies } from "../runtime/free-copies.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { BatchFeed } from "./batch-feed.ts";
 import type { KeptWeights } from "./callbacks/callback-list.ts";
@@ -132,7 +133,7 @@ export class StepRunner implements StepEngine {
       const batch = rows.subarray(from, Math.min(from + EVALUATION_BATCH, rows.length));
       const { session, feed } = await this.session("evaluation", batch.length);
       feed.fill(batch);
-      await nativeCall(() => session.run({ ...feed.feeds, ...this.buffers.weightFeeds() }, this.results()));
+      await this.run(session, { ...feed.feeds, ...this.buffers.weightFeeds() }, this.results());
       addStep(sums, this.result(), batch.length);
     }
     return meansOf(sums, this.outputs);
@@ -147,9 +148,8 @@ export class StepRunner implements StepEngine {
     this.done++;
     (this.scalars.data as Float32Array).set(this.options.optimizer.scalars(this.step, rate));
     const { feeds, fetches } = this.buffers.stepTensors();
-    await nativeCall(() =>
-      session.run({ ...feed.feeds, ...feeds, scalars: this.scalars }, { ...fetches, ...this.results() }),
-    );
+    const written = { ...fetches, ...this.results() };
+    await this.run(session, { ...feed.feeds, ...feeds, scalars: this.scalars }, written);
     this.buffers.swap();
     return this.result();
   }
@@ -166,6 +166,15 @@ export class StepRunner implements StepEngine {
       // The run fails either way, and what it fails with is to be the divergence.
       return undefined;
     }
+  }
+
+  private async run(
+    session: ort.InferenceSession,
+    feeds: Record<string, ort.Tensor>,
+    written: Record<string, ort.Tensor>,
+  ): Promise<void> {
+    const returned = await nativeCall(() => session.run(feeds, written));
+    freeCopies(returned as Record<string, ort.Tensor>, written);
   }
 
   /** Where a graph of either kind writes what it reports. */
