@@ -126,7 +126,8 @@ const NETWORKS: [string, number[], Layer[]][] = [
 describe("a converted network with", () => {
   test.each(NETWORKS)("%s answers as the graph it was trained with", async (_, shape, layers) => {
     const examples = pixels(300, shape);
-    const { parity, signature } = await convertCheckpoint(await trained(layers, examples), examples);
+    const { parity, signature, scores } = await convertCheckpoint(await trained(layers, examples), examples);
+    expect(scores).toEqual({ scores: "probabilities" });
     expect(parity).toMatchObject({ examples: PARITY_EXAMPLES, tolerance: PARITY_TOLERANCE });
     expect(parity.maxAbsError).toBeLessThanOrEqual(PARITY_TOLERANCE);
     expect(signature).toEqual({

@@ -11,7 +11,7 @@ import { classNames, type Examples, rowRange, rowsOf } from "../data/examples.ts
 import { InvalidModelError, ParityError } from "../errors.ts";
 import { compileInference } from "../nn/inference-graph.ts";
 import { parseNetwork } from "../nn/network.ts";
-import type { Lineage, ModelSignature } from "../protocol/models.ts";
+import type { Lineage, ModelSignature, OutputScores } from "../protocol/models.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { toOrt } from "../runtime/ort-tensor.ts";
 import { castArray } from "../tensor/cast.ts";
@@ -30,6 +30,8 @@ export type Converted = {
   signature: ModelSignature;
   /** Class names of the first output; none where it is compared with values, or is one raw score. */
   labels: string[];
+  /** What each output gives where it tells classes apart. */
+  scores: Record<string, OutputScores>;
   parity: Lineage["parity"];
 };
 
@@ -68,7 +70,8 @@ export async function convertCheckpoint(
   const maxAbsError = Math.max(...expected.map((values, i) => largestDifference(values, received[i]!)));
   if (!(maxAbsError <= PARITY_TOLERANCE)) throw new ParityError(maxAbsError, PARITY_TOLERANCE, count);
   const parity = { examples: count, maxAbsError, tolerance: PARITY_TOLERANCE };
-  return { bytes, signature, labels: labelsOf(bound, plan, objective), parity };
+  const scores = Object.fromEntries(names.map((name, i) => [name, objective[i]!.loss.scores]));
+  return { bytes, signature, labels: labelsOf(bound, plan, objective), scores, parity };
 }
 
 function labelsOf({ targets }: Examples, { outputShapes }: WeightPlan, objective: Objective): string[] {

@@ -98,10 +98,12 @@ function choose<C extends ColumnSpec>(
   });
 }
 
+function hasShape(column: ColumnSpec, shape: readonly number[]): boolean {
+  return column.shape.length === shape.length && shape.every((d, i) => d === -1 || d === column.shape[i]);
+}
+
 function assertShape(field: string, column: ColumnSpec, shape: readonly number[], of: string): void {
-  const fits =
-    column.shape.length === shape.length && shape.every((d, i) => d === -1 || d === column.shape[i]);
-  if (!fits)
+  if (!hasShape(column, shape))
     throw new InvalidInputError({
       field,
       received: `examples of shape [${column.shape.join(",")}]`,
@@ -138,8 +140,8 @@ function assertTarget(target: Target, output: string, shape: readonly number[], 
     });
   const { labelNames } = target;
   if (!labelNames) {
-    const isPositions = outputs === 1 && target.shape.length === positions.length;
-    if (!isPositions) assertShape(field, target, shape, `the network's output '${output}'`);
+    if (outputs !== 1 || !hasShape(target, positions))
+      assertShape(field, target, shape, `the network's output '${output}'`);
     return;
   }
   assertShape(field, target, positions, `one class for each position of the network's output '${output}'`);
@@ -152,7 +154,7 @@ function assertTarget(target: Target, output: string, shape: readonly number[], 
       expected: `at most ${classes}: output '${output}' has ${outputs}`,
     });
   eachValue(target, count, (label) => {
-    if (label < 0 || label >= labelNames.length)
+    if (!Number.isInteger(label) || label < 0 || label >= labelNames.length)
       throw new InvalidInputError({
         field,
         received: `class ${label}`,

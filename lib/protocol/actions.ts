@@ -55,7 +55,14 @@ export interface Actions {
 
   "converter.convert": {
     params: { checkpoint: ArtifactRef; dataset: DatasetSelection };
-    result: { onnx: ArtifactRef; signature: ModelSignature; labels: string[]; parity: Lineage["parity"] };
+    /** `scores`: what each output gives where it tells classes apart. */
+    result: {
+      onnx: ArtifactRef;
+      signature: ModelSignature;
+      labels: string[];
+      scores: Record<string, OutputScores>;
+      parity: Lineage["parity"];
+    };
   };
   "evaluator.evaluate": {
     /** `scores`: what outputs that tell classes apart give, by output. @default "probabilities" */

@@ -6,12 +6,9 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import { errorMessage, errorType } from "../errors.ts";
-import { parseNetwork } from "../nn/network.ts";
 import type { ActionName, ActionParams, ActionResult } from "../protocol/actions.ts";
 import type { Job, JobStage } from "../protocol/jobs.ts";
 import type { Evaluation, ModelVersion } from "../protocol/models.ts";
-import { scoresOf } from "./read-objective.ts";
-import { planWeights } from "./step-graph.ts";
 import { type TrainStageOptions, trainStage } from "./train-stage.ts";
 
 export type PipelineOptions = TrainStageOptions & { codeVersion: string };
@@ -37,7 +34,6 @@ export async function runJob(
   await enter("training");
   const trained = job.trained ?? (await trainStage(job, options, signal));
   const { trainLimit: _, validationSplit: __, ...selection } = spec.data;
-  const network = parseNetwork(spec.architecture);
 
   await enter("converting");
   const converted = await call(options, signal, "converter.convert", {
@@ -49,7 +45,7 @@ export async function runJob(
   const evaluation = await call(options, signal, "evaluator.evaluate", {
     onnx: converted.onnx,
     dataset: selection,
-    scores: scoresOf(spec, network, planWeights(network)),
+    scores: converted.scores,
   });
 
   await enter("publishing");

@@ -10,7 +10,6 @@ import { lossOf } from "../nn/losses/table.ts";
 import type { Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import type { LossSpec, TrainingSpec } from "../protocol/jobs.ts";
-import type { OutputScores } from "../protocol/models.ts";
 import type { Objective } from "./objective.ts";
 import type { WeightPlan } from "./step-graph.ts";
 
@@ -38,12 +37,6 @@ export function objectiveOf(spec: Named, network: Network, { outputShapes }: Wei
     assertFits(loss, outputShapes[i]!);
     return { loss, weight, ...(classWeights && { classWeights }) };
   });
-}
-
-/** What each output of a network that is trained with these losses gives. */
-export function scoresOf(spec: Named, network: Network, plan: WeightPlan): Record<string, OutputScores> {
-  const objective = objectiveOf(spec, network, plan);
-  return Object.fromEntries(network.outputs.map(({ name }, i) => [name, objective[i]!.loss.scores]));
 }
 
 /** Of losses as a request gives them, the one of the output called `name`, which is the first. */
