@@ -11,6 +11,10 @@ export type PredictRequest = {
   outputs?: string[];
   /** false neither reads nor writes the prediction cache. @default true */
   cache?: boolean;
+  /** Whose turn it is among those that wait: 1 first; beyond the model's levels: last. @default 0: the model's default */
+  priority?: number;
+  /** Counted from arrival; past it the request is answered DEADLINE_EXCEEDED and never run. @default the node's */
+  timeoutMs?: number;
 };
 
 export type PredictResponse = {

@@ -67,6 +67,86 @@ function heldBatcher(overrides: Partial<BatchPolicy> = {}) {
   return { runner, clock, batcher };
 }
 
+describe("priorities", () => {
+  /** A batcher whose only worker is busy, and what its next batches hold: the first value of every row. */
+  function busy(overrides: Partial<BatchPolicy> = {}) {
+    const { runner, clock, batcher } = heldBatcher({ maxBatchRows: 2, ...overrides });
+    void batcher.submit(rows(1), undefined);
+    clock.turn();
+    const order = async () => {
+      for (let done = 0; done < runner.batches.length; done++) {
+        runner.batches[done]!.finish();
+        await settle();
+        clock.turn();
+      }
+      return runner.batches
+        .slice(1)
+        .map(({ feeds }) => [...(feeds[0]!.data as Float32Array)].filter((_, i) => i % 3 === 0));
+    };
+    const ask = (value: number, priority?: number) => {
+      void batcher.submit(rows(1, value), undefined, { priority });
+      clock.turn();
+    };
+    return { ask, order };
+  }
+
+  it("go before what waits longer, first come first served among equals", async () => {
+    const { ask, order } = busy();
+    for (const [value, priority] of [
+      [1, 3],
+      [2, 3],
+      [3, 1],
+      [4, 2],
+      [5, 1],
+    ] as const)
+      ask(value, priority);
+    expect(await order()).toEqual([[3, 5], [4, 1], [2]]);
+  });
+
+  it("have a default in the middle, for requests that name none", async () => {
+    const { ask, order } = busy({ priorityLevels: 3 });
+    for (const [value, priority] of [
+      [1, 3],
+      [2, undefined],
+      [3, 0],
+      [4, 1],
+    ] as const)
+      ask(value, priority);
+    expect(await order()).toEqual([
+      [4, 2],
+      [3, 1],
+    ]);
+  });
+
+  it("beyond the last level are served with it", async () => {
+    const { ask, order } = busy({ priorityLevels: 2, defaultPriority: 1 });
+    for (const [value, priority] of [
+      [1, 2],
+      [2, 9],
+      [3, undefined],
+    ] as const)
+      ask(value, priority);
+    expect(await order()).toEqual([[3, 1], [2]]);
+  });
+
+  it("do not mix what may not be merged", async () => {
+    const { runner, clock, batcher } = heldBatcher({ maxBatchRows: 4 });
+    void batcher.submit(rows(1), undefined);
+    clock.turn();
+    void batcher.submit(rows(1, 1), undefined, { priority: 2 });
+    void batcher.submit(rows(1, 2), ["x"], { priority: 1 });
+    void batcher.submit(rows(1, 3), undefined, { priority: 2 });
+    clock.turn();
+    for (let i = 0; i < 3; i++) {
+      runner.batches[i]!.finish();
+      await settle();
+      clock.turn();
+    }
+    expect(runner.batches.slice(1).map(({ feeds }) => feeds[0]!.data[0])).toEqual([2, 1]);
+    expect(runner.rowCounts).toEqual([1, 1, 2]);
+  });
+});
+
 describe("when a batch runs", () => {
   it("runs a lone request at once, without the queue delay", () => {
     const { runner, clock, batcher } = heldBatcher();

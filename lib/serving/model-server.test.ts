@@ -401,4 +401,20 @@ it("honours the caller's deadline and signal", async () => {
       "DEADLINE_EXCEEDED",
     );
   }
+  expect(errorType(await failure(server.predict(ask({ cache: false, timeoutMs: 1e-30 }))))).toBe(
+    "DEADLINE_EXCEEDED",
+  );
+});
+
+it.each([
+  ["priority", -1],
+  ["priority", 1.5],
+  ["priority", "1"],
+  ["timeoutMs", 0],
+  ["timeoutMs", Number.NaN],
+])("refuses %s %p", async (field, value) => {
+  await publish("m", 10);
+  await server.sync();
+  const error = await failure(server.predict(ask({ [field]: value } as Partial<PredictRequest>)));
+  expect(error).toMatchObject({ type: "INVALID_INPUT", data: { field, received: JSON.stringify(value) } });
 });

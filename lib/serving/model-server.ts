@@ -159,10 +159,10 @@ export class ModelServer {
     try {
       checkRequest(request);
       const ready = this.#find(request.model, request.version);
-      if (ready) return this.#run(ready, request, options);
-      const { timeoutMs } = this.#options;
+      if (ready)
+        return this.#run(ready, request, { ...options, deadlineMs: this.#deadlineMs(request, options) });
       const found = this.#findAfterRefresh(request.model, request.version);
-      const deadlineMs = options.deadlineMs ?? timeoutMs;
+      const deadlineMs = this.#deadlineMs(request, options);
       const startedAt = this.#options.clock.now();
       return within(found, deadlineMs, `Finding model '${request.model}'`).then((late) => {
         const leftMs = deadlineMs - (this.#options.clock.now() - startedAt);
@@ -176,24 +176,33 @@ export class ModelServer {
   #run(
     { name, loaded, digest, batcher }: ReadyVersion,
     request: PredictRequest,
-    { deadlineMs = this.#options.timeoutMs, signal }: SubmitOptions,
+    { deadlineMs, signal }: SubmitOptions,
   ): Promise<PredictResponse> {
+    const { priority } = request;
     const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable);
     const outputs = checkOutputs(request.outputs, loaded.signature);
     const { cache } = this.#options;
     if (!cache || request.cache === false)
       return batcher
-        .submit(inputs, outputs, { deadlineMs, signal })
+        .submit(inputs, outputs, { deadlineMs, signal, priority })
         .then((answer) => ({ ...name, outputs: answer, cached: false }));
     const key = cacheKey({ ...name, digest, inputs, outputs });
     const what = `Model '${name.model}' version '${name.version}'`;
     return cache
-      .answer(key, (abandoned) => batcher.submit(inputs, outputs, { signal: abandoned }), {
+      .answer(key, (abandoned) => batcher.submit(inputs, outputs, { signal: abandoned, priority }), {
         deadlineMs,
         signal,
         what,
       })
       .then((answer) => ({ ...name, ...answer }));
+  }
+
+  /** The soonest of what the request, its call and this node allow. */
+  #deadlineMs(
+    { timeoutMs = Number.POSITIVE_INFINITY }: PredictRequest,
+    { deadlineMs }: SubmitOptions,
+  ): number {
+    return Math.min(timeoutMs, deadlineMs ?? this.#options.timeoutMs);
   }
 
   /** The version that answers; undefined when the registry, as last read, knows no such model or version. */

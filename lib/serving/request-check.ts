@@ -14,7 +14,8 @@ import { firstNonFinite } from "./finite.ts";
  * @throws {InvalidInputError}
  */
 export function checkRequest(request: unknown): asserts request is PredictRequest {
-  const { model, version, inputs, outputs, cache } = (request ?? {}) as Record<keyof PredictRequest, unknown>;
+  type Fields = Record<keyof PredictRequest, unknown>;
+  const { model, version, inputs, outputs, cache, priority, timeoutMs } = (request ?? {}) as Fields;
   const refuse = (field: string, received: unknown, expected: string): never => {
     throw new InvalidInputError({ field, received: quote(received), expected });
   };
@@ -25,6 +26,10 @@ export function checkRequest(request: unknown): asserts request is PredictReques
     outputs === undefined || (Array.isArray(outputs) && outputs.every((o) => typeof o === "string"));
   if (!names) refuse("outputs", outputs, "an array of output names");
   if (cache !== undefined && typeof cache !== "boolean") refuse("cache", cache, "true or false");
+  if (priority !== undefined && !(Number.isSafeInteger(priority) && (priority as number) >= 0))
+    refuse("priority", priority, "an integer of at least 0");
+  if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0))
+    refuse("timeoutMs", timeoutMs, "milliseconds above 0");
 }
 
 /**
