@@ -36,7 +36,11 @@ export type NumericArray =
 
 export type TensorData = NumericArray | string[];
 
-type ArrayConstructor = { new (length: number): NumericArray; BYTES_PER_ELEMENT: number };
+type ArrayConstructor = {
+  new (length: number): NumericArray;
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): NumericArray;
+  BYTES_PER_ELEMENT: number;
+};
 
 const ARRAYS: Readonly<Record<Exclude<Datatype, "BYTES">, ArrayConstructor>> = {
   BOOL: Uint8Array,
@@ -61,6 +65,19 @@ export function isDatatype(value: unknown): value is Datatype {
 /** A zeroed array that holds `length` elements of `datatype`. */
 export function allocate(datatype: Datatype, length: number): TensorData {
   return datatype === "BYTES" ? new Array<string>(length).fill("") : new ARRAYS[datatype](length);
+}
+
+/**
+ * `length` elements of `datatype` that begin at `byteOffset`, as a view.
+ * @throws {RangeError} when the offset is not a multiple of the element's size, or the buffer too short
+ */
+export function viewOf(
+  datatype: Exclude<Datatype, "BYTES">,
+  buffer: ArrayBufferLike,
+  byteOffset: number,
+  length: number,
+): NumericArray {
+  return new ARRAYS[datatype](buffer, byteOffset, length);
 }
 
 /** Bytes per element. @throws {RangeError} for BYTES, whose elements vary. */
