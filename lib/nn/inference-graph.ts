@@ -6,6 +6,7 @@
 import { InvalidModelError } from "../errors.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { literalOf, OPSET } from "../onnx/graph.ts";
+import { spreadScalars } from "../onnx/passes/spread-scalars.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { writeModel } from "../onnx/proto.ts";
 import type { ModelSignature } from "../protocol/models.ts";
@@ -47,6 +48,7 @@ export function compileInference(
     datatype,
     shape: shape.map((dim) => (typeof dim === "number" ? dim : -1)),
   });
+  spreadScalars(graph);
   return {
     bytes: writeModel({ graph: graph.build(), opsets: { "": OPSET }, producer: "moiety", metadata: {} }),
     signature: {

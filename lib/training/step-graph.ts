@@ -19,6 +19,7 @@ import { lowerSequences } from "../onnx/passes/lower-sequences.ts";
 import { poolBeforeActivation } from "../onnx/passes/pool-before-activation.ts";
 import { poolInPhases } from "../onnx/passes/pool-in-phases.ts";
 import { pruned } from "../onnx/passes/prune.ts";
+import { spreadScalars } from "../onnx/passes/spread-scalars.ts";
 import { trimBorders } from "../onnx/passes/trim-borders.ts";
 import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
@@ -212,6 +213,7 @@ function cut(graph: GraphBuilder, flat: Value, layout: WeightLayout): Map<string
 }
 
 export function serialise(graph: GraphBuilder): Uint8Array {
+  spreadScalars(graph);
   const built = pruned(graph.build());
   return writeModel({ graph: built, opsets: opsetsOf(built), producer: "moiety", metadata: {} });
 }
