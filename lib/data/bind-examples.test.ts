@@ -40,3 +40,18 @@ describe("values", () => {
 test.each([3, -1, 0.5, Number.NaN])("class %d of three is refused", (label) => {
   expect(() => bind(classes(0, label), [3])).toThrow(`received class ${label}, expected 0 to 2`);
 });
+
+describe("a choice of columns", () => {
+  const label = { ...classes(0, 1), name: "x" };
+  const ends = { inputs: [{ name: "constructor", shape: [2] }], outputs: [{ name: "valueOf", shape: [3] }] };
+  const examples = { count: 2, inputs: [x], targets: [label] };
+
+  test("that names none leaves them to be found, whatever the ends are called", () => {
+    expect(bindExamples(ends, examples, { inputs: {}, targets: {} })).toMatchObject(examples);
+  });
+
+  test("means the target where an input has the same name", () => {
+    expect(bindExamples(ends, examples, { targets: { valueOf: "x" } }).targets[0]).toBe(label);
+    expect(bindExamples(ends, examples, { inputs: { constructor: "x" } }).inputs[0]).toBe(x);
+  });
+});

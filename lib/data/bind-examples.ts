@@ -76,11 +76,11 @@ function choose<C extends ColumnSpec>(
   all: readonly Column[],
   choice: Readonly<Record<string, string>> | undefined,
 ): C {
-  const chosen = choice?.[name];
+  const chosen = choice && Object.hasOwn(choice, name) ? choice[name] : undefined;
   const listed = (of: readonly ColumnSpec[]) => of.map((column) => `'${column.name}'`).join(", ") || "none";
   if (chosen !== undefined) {
-    const column = all.find((candidate) => candidate.name === chosen);
-    // An input that serves as a target is compared by value.
+    // An input and a target may have one name. An input that serves as a target is compared by value.
+    const column = [...columns, ...all].find((candidate) => candidate.name === chosen);
     if (column) return column as unknown as C;
     throw new InvalidInputError({
       field: `data.${role}s.${name}`,

@@ -135,6 +135,19 @@ describe("a written data set", () => {
     ]);
   });
 
+  test("keeps columns of any name", async () => {
+    const digit = { train: floats([2], 1, 2), test: floats([1], 3) };
+    const named = (...names: string[]) => Object.fromEntries(names.map((name) => [name, digit]));
+    await writeDataset(join(root, "names"), {
+      inputs: named("__proto__", "constructor"),
+      targets: named("__proto__"),
+    });
+    const { train, close } = await loadDataset("names", root);
+    expect(train.inputs.map(({ name }) => name)).toEqual(["__proto__", "constructor"]);
+    expect(train.targets.map(({ name }) => name)).toEqual(["__proto__"]);
+    await close();
+  });
+
   test("is replaced as a whole, and not at all by arrays that are none", async () => {
     const wrong = { image: { train: floats([2], 1), test: floats([1], 1) } };
     const where = join(root, "kept");

@@ -72,7 +72,7 @@ export async function openIdx(
       parts.flatMap((part) => [of[part].images, of[part].labels]),
       maxMemoryBytes,
     );
-    const known = LABEL_NAMES[name];
+    const known = Object.hasOwn(LABEL_NAMES, name) ? LABEL_NAMES[name] : undefined;
     const labelNames =
       known && known.length >= classes ? [...known] : Array.from({ length: classes }, (_, i) => String(i));
     return {

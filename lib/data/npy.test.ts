@@ -74,6 +74,12 @@ describe("a NumPy file", () => {
       "separated by commas",
     ],
     [
+      "of elements called as a method of every object",
+      withHeader("{'descr': 'constructor', 'fortran_order': False, 'shape': (3,), }"),
+      "descr 'constructor'",
+      "little-endian numbers",
+    ],
+    [
       "of a header beyond any",
       withHeader(" ".repeat(NPY_HEADER_BYTES)),
       `a header of ${NPY_HEADER_BYTES + 10} bytes`,

@@ -57,7 +57,7 @@ export function parseNpyHeader(file: string, start: Uint8Array): ArrayHeader {
       "{'descr': '<f4', 'fortran_order': False, 'shape': (…), } with one of the types " +
         Object.keys(DESCRIPTIONS).join(" "),
     );
-  if (!(descr! in DESCRIPTIONS))
+  if (!Object.hasOwn(DESCRIPTIONS, descr!))
     fail(`descr '${descr}'`, `little-endian numbers, one of ${Object.keys(DESCRIPTIONS).join(" ")}`);
   if (fortran === "True") fail("fortran_order True", "C order; write numpy.ascontiguousarray(array)");
   const sizes = shape!.split(",").map((size) => size.trim());

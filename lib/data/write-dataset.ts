@@ -41,17 +41,19 @@ export async function writeDataset(folder: string, columns: DatasetColumns): Pro
       return names;
     };
     // Names of columns may hold what names of files must not.
-    const inputs: Record<string, unknown> = {};
+    const inputs: [string, unknown][] = [];
     for (const [i, [name, arrays]] of Object.entries(columns.inputs).entries())
-      inputs[name] = await files(arrays, `input-${i}`);
-    const targets: Record<string, unknown> = {};
+      inputs.push([name, await files(arrays, `input-${i}`)]);
+    const targets: [string, unknown][] = [];
     for (const [i, [name, { labelNames, ...arrays }]] of Object.entries(columns.targets).entries())
-      targets[name] = { ...(await files(arrays, `target-${i}`)), ...(labelNames && { labelNames }) };
+      targets.push([name, { ...(await files(arrays, `target-${i}`)), ...(labelNames && { labelNames }) }]);
     const weights = columns.weights && { weights: await files(columns.weights, "weights") };
-    await writeFile(
-      join(draft, DECLARATION),
-      `${JSON.stringify({ inputs, targets, ...weights }, null, 2)}\n`,
-    );
+    const declared = {
+      inputs: Object.fromEntries(inputs),
+      targets: Object.fromEntries(targets),
+      ...weights,
+    };
+    await writeFile(join(draft, DECLARATION), `${JSON.stringify(declared, null, 2)}\n`);
     await rm(folder, { recursive: true, force: true });
     await rename(draft, folder);
   } catch (error) {

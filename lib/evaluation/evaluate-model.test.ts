@@ -117,6 +117,19 @@ describe("an evaluation", () => {
     expect((await classify(score, one)).accuracy).toBe(0);
   });
 
+  test("takes outputs for probabilities unless told otherwise, whatever they are called", async () => {
+    const graph = new GraphBuilder("model");
+    graph.output(graph.op("Softmax", [graph.input("x", "FP32", ["batch", 3])], { axis: -1 }), "constructor");
+    const named = writeModel({
+      graph: graph.build(),
+      opsets: { "": OPSET },
+      producer: "test",
+      metadata: {},
+    });
+    const rows = [certain(0, 0), certain(1, 1)];
+    expect((await classify(named, examples(rows))).loss).toBeCloseTo(0, 6);
+  });
+
   test("stops between batches when it is cancelled", async () => {
     const rows = Array.from({ length: 600 }, () => certain(0, 0));
     let asked = 0;

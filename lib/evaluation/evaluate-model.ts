@@ -46,7 +46,9 @@ export async function evaluateModel(
   try {
     const { inputs, outputs } = signatureOf(session);
     const bound = bindExamples({ inputs: inputs.map(ofOne), outputs: outputs.map(ofOne) }, examples, columns);
-    const tallies = outputs.map(({ name }, i) => tallyOf(bound.targets[i]!, scores[name] ?? "probabilities"));
+    const tallies = outputs.map(({ name }, i) =>
+      tallyOf(bound.targets[i]!, Object.hasOwn(scores, name) ? scores[name]! : "probabilities"),
+    );
     for (let from = 0; from < bound.count; from += BATCH_ROWS) {
       if (cancelled()) throw new CancelledError("The evaluation");
       const rows = rowRange(from, Math.min(from + BATCH_ROWS, bound.count));
