@@ -96,7 +96,7 @@ function readClassWeights(
   const weights = new Array<number>(classes).fill(1);
   for (const [name, weight] of Object.entries(given)) {
     const number = Number(name);
-    if (!(Number.isSafeInteger(number) && number >= 0 && number < classes))
+    if (!(/^(0|[1-9]\d*)$/.test(name) && number < classes))
       return refuse(`classWeights.${name}`, weight, `a class from 0 to ${classes - 1}`);
     if (typeof weight !== "number" || !Number.isFinite(weight) || weight < 0)
       return refuse(`classWeights.${name}`, weight, "a number from 0");

@@ -297,6 +297,62 @@ describe("a training request", () => {
     expect(error.message).toContain(message);
   });
 
+  const deep = (levels: number): unknown => {
+    let value: unknown = [];
+    for (let i = 0; i < levels; i++) value = [value];
+    return value;
+  };
+  test.each<[string, unknown, string]>([
+    ["a big integer as loss", given({ loss: 5n }), "Invalid loss: received 5n, expected JSON data"],
+    [
+      "a big integer within its architecture",
+      given({ architecture: network(["Flatten", {}], ["Dense", { units: 3n }]) }),
+      "architecture.config.layers[2].config.units: received 3n",
+    ],
+    [
+      "a number JSON has no text for",
+      given({ optimizer: { class_name: "Adam", config: { clipnorm: Number.POSITIVE_INFINITY } } }),
+      "optimizer.config.clipnorm: received Infinity, expected a finite number",
+    ],
+    ["bytes", given({ initialWeights: { layers: new Uint8Array(2) } }), "layers: received Uint8Array"],
+    ["depths nobody can walk", given({ optimizer: deep(100_000) }), "optimizer: received data more than 512"],
+    ["as deep column names", withData({ inputs: { x: deep(100_000) } }), "data.inputs: received data more"],
+    [
+      "as deep text",
+      given({ architecture: `${"[".repeat(4000)}${"]".repeat(4000)}` }),
+      "architecture: received data more than 512 levels deep",
+    ],
+    [
+      "more than a record can keep",
+      given({ data: { dataset: "d".repeat(500_000) } }),
+      "expected at most 500000 bytes",
+    ],
+  ])("that holds %s is refused", (_, request, message) => {
+    const error = refusal(request);
+    expect(error).toMatchObject({ type: "INVALID_INPUT", code: 400 });
+    expect(error.message).toContain(message);
+  });
+
+  test("for more weights than an ONNX file can hold is refused", () => {
+    const of = (units: number) =>
+      given({
+        architecture: network(["Flatten", {}], ["Dense", { units }], ["Dense", { units: 2, name: "y" }]),
+      });
+    expect(refusal(of(2 ** 40)).message).toContain("its weights take 83562883710984 bytes, expected at most");
+    parseTrainingSpec(of(2 ** 24));
+  });
+
+  test("for an output that the runtime has no name for is refused", () => {
+    const of = (name: string) =>
+      given({ architecture: network(["Flatten", {}], ["Dense", { units: 2, name }]) });
+    expect(refusal(of("__proto__")).message).toContain("layer '__proto__': an output needs another name");
+    parseTrainingSpec(of("constructor"));
+  });
+
+  test.each(["", "1.0", "0x1", " 1", "01", "-0", "10"])("with a weight of class '%s' is refused", (name) => {
+    expect(refusal(given({ classWeights: { [name]: 2 } })).message).toContain("expected a class from 0 to 9");
+  });
+
   test("with callbacks that fit is taken as it is", () => {
     const callbacks = [
       { class_name: "EarlyStopping", config: { patience: 2 } },

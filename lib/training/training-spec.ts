@@ -5,12 +5,13 @@
 
 import { InvalidInputError, InvalidModelError } from "../errors.ts";
 import { kerasObject } from "../nn/config-reader.ts";
-import { parseNetwork } from "../nn/network.ts";
+import { type Network, parseNetwork } from "../nn/network.ts";
 import { optimizerOf } from "../optim/table.ts";
 import { ENGINES, type EngineName, type KerasObject, type TrainingSpec } from "../protocol/jobs.ts";
 import { CallbackList, figuresOf } from "./callbacks/callback-list.ts";
+import { assertPlainData } from "./plain-data.ts";
 import { objectiveOf, readLosses } from "./read-objective.ts";
-import { planWeights } from "./step-graph.ts";
+import { planWeights, type WeightPlan } from "./step-graph.ts";
 import { readForTfjs } from "./tfjs/read-for-tfjs.ts";
 import { readInitialWeights } from "./weight-source.ts";
 
@@ -26,6 +27,10 @@ const DEFAULTS = {
 };
 /** Each may keep a copy of the weights. */
 const MAX_CALLBACKS = 16;
+/** A record holds a megabyte at the most, and the job's and the version's have more to say. */
+const MAX_SPEC_BYTES = 500_000;
+/** One ONNX file holds them all, and is a protobuf: shorter than 2 GiB. */
+const MAX_WEIGHT_BYTES = 2 ** 31 - 2 ** 20;
 const KNOWN = [
   "model",
   "architecture",
@@ -44,6 +49,8 @@ const KNOWN = [
   "promote",
 ];
 const KNOWN_DATA = ["dataset", "trainLimit", "testLimit", "validationSplit", "inputs", "targets"];
+/** The fields that have fields of their own, but the architecture, which may come as text. */
+const STRUCTURED = ["loss", "lossWeights", "classWeights", "optimizer", "callbacks", "initialWeights"];
 
 /** @throws {InvalidInputError} {InvalidModelError} {UnknownLayerError} {UnknownComponentError} */
 export function parseTrainingSpec(value: unknown): TrainingSpec {
@@ -62,6 +69,8 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
     return refuse("data.validationSplit", share, "a number from 0 to below 1");
   const promote = given.promote ?? DEFAULTS.promote;
   if (typeof promote !== "boolean") return refuse("promote", promote, "true or false");
+  for (const name of STRUCTURED) assertPlainData(given[name], name);
+  for (const name of ["inputs", "targets"] as const) assertPlainData(data[name], `data.${name}`);
   const loss = readLosses(given.loss ?? DEFAULTS.loss);
   const weighed = {
     ...optional("lossWeights", given.lossWeights, readNumbers),
@@ -70,10 +79,10 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
 
   const architecture =
     typeof given.architecture === "string" ? parseJson(given.architecture) : given.architecture;
+  assertPlainData(architecture, "architecture");
   const network = parseNetwork(architecture);
   const plan = planWeights(network);
-  if (plan.trainedLayout.size === 0)
-    throw new InvalidModelError("architecture", "the network has no weights to train");
+  assertTrainable(network, plan);
   objectiveOf({ loss, ...weighed }, network, plan);
   const optimizer = given.optimizer ?? DEFAULTS.optimizer;
   const { learningRate } = optimizerOf(optimizer);
@@ -85,7 +94,7 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
   const outputs = network.outputs.map(({ name }) => ({ name, isClasses: true }));
   new CallbackList(callbacks, learningRate).assertMonitored(figuresOf(outputs, share > 0));
 
-  return {
+  return assertFitsRecord({
     model,
     architecture: architecture as TrainingSpec["architecture"],
     data: {
@@ -109,7 +118,30 @@ export function parseTrainingSpec(value: unknown): TrainingSpec {
       ? {}
       : { checkpointSeconds: seconds(given.checkpointSeconds, "checkpointSeconds") }),
     promote,
-  };
+  });
+}
+
+/** @throws {InvalidModelError} */
+function assertTrainable({ outputs }: Network, { trainedLayout, statisticsLayout }: WeightPlan): void {
+  if (trainedLayout.size === 0)
+    throw new InvalidModelError("architecture", "the network has no weights to train");
+  const weightBytes = 4 * (trainedLayout.size + statisticsLayout.size);
+  if (weightBytes > MAX_WEIGHT_BYTES)
+    throw new InvalidModelError(
+      "architecture",
+      `its weights take ${weightBytes} bytes, expected at most ${MAX_WEIGHT_BYTES}, as an ONNX file can hold`,
+    );
+  // ONNX Runtime keeps what is asked for in an object.
+  if (outputs.some(({ name }) => name === "__proto__"))
+    throw new InvalidModelError("layer '__proto__'", "an output needs another name");
+}
+
+/** What is accepted can be kept, until the end of the job and as the lineage of a version. */
+function assertFitsRecord(spec: TrainingSpec): TrainingSpec {
+  const bytes = Buffer.byteLength(JSON.stringify(spec));
+  return bytes <= MAX_SPEC_BYTES
+    ? spec
+    : refuse("training request", `${bytes} bytes of JSON`, `at most ${MAX_SPEC_BYTES} bytes`);
 }
 
 function readCallbacks(value: unknown): KerasObject[] {
