@@ -29,7 +29,10 @@ function printScores(scores: OutputEvaluation): string {
   return `  test ${headline(scores)} (mean absolute error ${mae.toPrecision(4)}${explained}), on ${examples} examples`;
 }
 
-/** Accuracy, one line per class, and the confusion matrix (rows: truth, columns: prediction). */
+/**
+ * Accuracy, one line per class, and the confusion matrix (rows: truth, columns: prediction), as far as they are there:
+ * of very many classes they are not.
+ */
 function printClassification(evaluation: ClassificationScores): string {
   const { accuracy, loss, examples, perClass, macro, confusionMatrix } = evaluation;
   const nameWidth = Math.max(5, ...perClass.map(({ label }) => label.length));
@@ -39,17 +42,20 @@ function printClassification(evaluation: ClassificationScores): string {
   const cellWidth = Math.max(4, ...confusionMatrix.flat().map((count) => String(count).length)) + 1;
   const cells = (values: readonly (string | number)[]) =>
     values.map((value) => String(value).padStart(cellWidth)).join("");
+  const matrixLines = () => [
+    "",
+    `  ${"truth \\ predicted".padEnd(nameWidth)}${cells(perClass.map(({ label }) => label.slice(0, cellWidth - 1)))}`,
+    ...confusionMatrix.map(
+      (row, k) => `  ${perClass[k]!.label.padEnd(Math.max(nameWidth, 17))}${cells(row)}`,
+    ),
+  ];
   return [
     `  test accuracy ${score(accuracy)}, loss ${score(loss)}, on ${examples} examples`,
     "",
     `  ${"class".padEnd(nameWidth)}  precision  recall      f1  support`,
     ...perClass.map((entry) => line(entry.label, entry, entry.support)),
     line("macro", macro, examples),
-    "",
-    `  ${"truth \\ predicted".padEnd(nameWidth)}${cells(perClass.map(({ label }) => label.slice(0, cellWidth - 1)))}`,
-    ...confusionMatrix.map(
-      (row, k) => `  ${perClass[k]!.label.padEnd(Math.max(nameWidth, 17))}${cells(row)}`,
-    ),
+    ...(confusionMatrix.length === 0 ? [] : matrixLines()),
   ].join("\n");
 }
 

@@ -15,6 +15,7 @@ import { nativeCall } from "../runtime/native-call.ts";
 import { signatureOf, toOrt } from "../runtime/ort-tensor.ts";
 import { castArray } from "../tensor/cast.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
+import { withinRecord } from "./within-record.ts";
 
 const BATCH_ROWS = 256;
 const SESSION: ort.InferenceSession.SessionOptions = { logSeverityLevel: 3 };
@@ -65,7 +66,7 @@ export async function evaluateModel(
     }
     const each = outputs.map(({ name }, i): [string, OutputEvaluation] => [name, tallies[i]!.result()]);
     const first = each[0]![1];
-    return each.length === 1 ? first : { ...first, outputs: Object.fromEntries(each) };
+    return withinRecord(each.length === 1 ? first : { ...first, outputs: Object.fromEntries(each) });
   } finally {
     await session.release();
   }

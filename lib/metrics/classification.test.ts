@@ -108,3 +108,19 @@ describe("classification scores", () => {
     ]);
   });
 });
+
+test("counts of very many classes need no matrix", () => {
+  const names = Array.from({ length: 50_000 }, (_, k) => String(k));
+  const tally = new ClassificationTally(names);
+  const certain = (predicted: number) => names.map((_, k) => (k === predicted ? 1 : 0));
+  tally.add(Float32Array.from([...certain(49_999), ...certain(7)]), [49_999, 3]);
+  const { accuracy, perClass, confusionMatrix, examples } = tally.result();
+  expect({ accuracy, examples, confusionMatrix }).toEqual({
+    accuracy: 0.5,
+    examples: 2,
+    confusionMatrix: [],
+  });
+  expect(perClass[49_999]).toMatchObject({ precision: 1, recall: 1, support: 1 });
+  expect(perClass[7]).toMatchObject({ precision: 0, recall: 0, support: 0 });
+  expect(perClass[3]).toMatchObject({ precision: 0, recall: 0, support: 1 });
+});

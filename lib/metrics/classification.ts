@@ -8,14 +8,26 @@ import type { ClassificationScores } from "../protocol/models.ts";
 /** Probabilities below this are taken as this in the loss: log 0 has no finite value. */
 const SMALLEST_PROBABILITY = 1e-7;
 
+/** The matrix grows with the square of the classes; of more than these it is left out. */
+const MAX_MATRIX_CLASSES = 1000;
+
 export class ClassificationTally {
+  /** Empty for too many classes. */
   private readonly matrix: number[][];
+  /** By class: examples of it, and how often it was said and was right. */
+  private readonly support: number[];
+  private readonly predicted: number[];
+  private readonly hits: number[];
   private readonly labelNames: readonly string[];
   private lossSum = 0;
 
   constructor(labelNames: readonly string[]) {
     this.labelNames = labelNames;
-    this.matrix = labelNames.map(() => labelNames.map(() => 0));
+    const none = () => labelNames.map(() => 0);
+    this.matrix = labelNames.length > MAX_MATRIX_CLASSES ? [] : labelNames.map(none);
+    this.support = none();
+    this.predicted = none();
+    this.hits = none();
   }
 
   /** Counts a batch. `probabilities` is [labels.length, classes], row-major. */
@@ -26,15 +38,16 @@ export class ClassificationTally {
       for (let k = 1; k < classes; k++)
         if (probabilities[row * classes + k]! > probabilities[row * classes + best]!) best = k;
       const label = labels[row]!;
-      this.matrix[label]![best]!++;
+      if (this.matrix.length > 0) this.matrix[label]![best]!++;
+      this.support[label]!++;
+      this.predicted[best]!++;
+      if (best === label) this.hits[label]!++;
       this.lossSum -= Math.log(Math.max(probabilities[row * classes + label]!, SMALLEST_PROBABILITY));
     }
   }
 
   result(): ClassificationScores {
-    const support = this.matrix.map((row) => sum(row));
-    const predicted = this.matrix.map((_, k) => sum(this.matrix.map((row) => row[k]!)));
-    const hits = this.matrix.map((row, k) => row[k]!);
+    const { support, predicted, hits } = this;
     const examples = sum(support);
     const perClass = this.labelNames.map((label, k) => {
       const precision = ratio(hits[k]!, predicted[k]!);

@@ -9,7 +9,10 @@ export type ModelSignature = { inputs: TensorSpec[]; outputs: TensorSpec[] };
 /** What a classifier gives per class: probabilities, or scores that softmax or, for one output, sigmoid makes such. */
 export type OutputScores = "probabilities" | "logits";
 
-/** An output compared with classes. Confusion matrix rows are the true class, columns the predicted one. */
+/**
+ * An output compared with classes. Confusion matrix rows are the true class, columns the predicted one. Of very many
+ * classes the matrix is empty, and then `perClass` too, so that the scores fit a record.
+ */
 export type ClassificationScores = {
   kind: "classification";
   examples: number;

@@ -23,6 +23,7 @@ export type RecordOptions = {
 const RECORD_INTERVAL_MS = 1000;
 /** Records are small; the checkpoint has the whole history. */
 const MAX_HISTORY = 1000;
+const MAX_HISTORY_BYTES = 256 * 1024;
 
 export class TrainingRecord {
   private readonly options: RecordOptions;
@@ -72,7 +73,7 @@ export class TrainingRecord {
       try {
         const job = await jobs.update(id, owner, (current) => {
           before = current.checkpoints ?? [];
-          return checkpointed({ ...current, history: this.history }, checkpoint);
+          return checkpointed({ ...current, history: recent(this.history) }, checkpoint);
         });
         const kept = new Set(job.checkpoints?.map(({ digest }) => digest));
         await checkpoints.remove(
@@ -93,7 +94,7 @@ export class TrainingRecord {
   async trained(result: NonNullable<Job["trained"]>, history: readonly EpochRecord[]): Promise<void> {
     const { id, owner, jobs } = this.options;
     await this.writes;
-    await jobs.update(id, owner, (job) => trained({ ...job, history: history.slice(-MAX_HISTORY) }, result));
+    await jobs.update(id, owner, (job) => trained({ ...job, history: recent(history) }, result));
   }
 
   /** Resolves once everything that was told is written, or could not be. */
@@ -110,7 +111,8 @@ export class TrainingRecord {
     const { id, owner, jobs } = this.options;
     this.write(async () => {
       this.recording = false;
-      const { history, latest } = this;
+      const { latest } = this;
+      const history = recent(this.history);
       return jobs.update(id, owner, (job) => ({ ...job, history, ...(latest && { progress: latest }) }));
     });
   }
@@ -127,4 +129,14 @@ export class TrainingRecord {
       },
     );
   }
+}
+
+/** The last epochs, as many as the record has room for: those of many outputs say much. */
+function recent(history: readonly EpochRecord[]): EpochRecord[] {
+  let from = history.length;
+  for (let bytes = 0; from > Math.max(0, history.length - MAX_HISTORY); from--) {
+    bytes += Buffer.byteLength(JSON.stringify(history[from - 1])) + 1;
+    if (bytes > MAX_HISTORY_BYTES) break;
+  }
+  return history.slice(from);
 }
