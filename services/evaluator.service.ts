@@ -34,6 +34,7 @@ export default {
           value: { type: "enum", values: ["probabilities", "logits"] },
           optional: true,
         },
+        batchSize: "number|integer|min:1|optional",
       },
       handler(this: Evaluator, ctx: Context<ActionParams<"evaluator.evaluate">>) {
         const { store, datasetsDirectory, datasetsMemoryBytes } = configOf(this.broker);

@@ -178,6 +178,20 @@ describe("conversion", () => {
     },
   );
 
+  test("compares every example, in batches no larger than those trained on", async () => {
+    const features = new Uint8Array(64 * 10);
+    features.fill(255, 63 * 10);
+    const last = labelled(shape, "UINT8", features, new Uint8Array(64), ["a", "b", "c"]);
+    const weights = () => changedAtSecondReading("dense/kernel", (data) => data.fill(9));
+    for (const batchSize of [1, 24, 64, 1000]) {
+      const spec = { ...checkpoint.spec, batchSize };
+      const { parity } = await convertCheckpoint({ ...checkpoint, spec }, last);
+      expect(parity).toMatchObject({ examples: 64 });
+      const changed = convertCheckpoint({ ...checkpoint, spec, weights: weights() }, last);
+      await expect(changed).rejects.toMatchObject({ type: "PARITY_FAILED", data: { examples: 64 } });
+    }
+  });
+
   test("is refused when an answer is no number, whatever the answers after it", async () => {
     // Relu makes zeros of most rows; those whose first unit is at work become NaN.
     const error = await failure(

@@ -10,7 +10,7 @@ import { bindExamples, type ColumnChoice } from "../data/bind-examples.ts";
 import { classNames, type Examples, rowRange, rowsOf } from "../data/examples.ts";
 import { InvalidModelError, ParityError } from "../errors.ts";
 import { compileInference } from "../nn/inference-graph.ts";
-import { parseNetwork } from "../nn/network.ts";
+import { type Network, parseNetwork } from "../nn/network.ts";
 import type { Lineage, ModelSignature, OutputScores } from "../protocol/models.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { toOrt } from "../runtime/ort-tensor.ts";
@@ -52,22 +52,34 @@ export async function convertCheckpoint(
   const count = Math.min(PARITY_EXAMPLES, examples.count);
   const objective = objectiveOf(spec, network, plan);
 
-  const feed = new BatchFeed(network, bound, count, []);
-  feed.fill(rowRange(0, count));
-  const trained = compileEvaluationStep(plan, { network, objective, batchSize: count, data: bound });
   const names = network.outputs.map(({ name }) => name);
-  const expected = await run(
-    trained,
-    names.map((name) => `prediction/${name}`),
-    { ...feed.feeds, ...weightFeeds(plan, checkpoint) },
-  );
-  const served = network.inputs.map(({ name, shape, datatype }, i) => {
-    const data = castArray(rowsOf(bound.inputs[i]!, rowRange(0, count)), datatype);
-    return [name, toOrt({ name, datatype, shape: [count, ...shape], data })] as const;
-  });
-  const received = await run(bytes, names, Object.fromEntries(served));
-
-  const maxAbsError = Math.max(...expected.map((values, i) => largestDifference(values, received[i]!)));
+  const given = weightFeeds(plan, checkpoint);
+  // What was trained in batches of one size has room for others no larger.
+  const batchSize = Math.min(count, spec.batchSize);
+  const rest = count % batchSize;
+  let maxAbsError = 0;
+  for (const [size, from, to] of [
+    [batchSize, 0, count - rest],
+    [rest, count - rest, count],
+  ] as const) {
+    if (from === to) continue;
+    const feed = new BatchFeed(network, bound, size, []);
+    const trained = compileEvaluationStep(plan, { network, objective, batchSize: size, data: bound });
+    const [training, serving] = [await open(trained), await open(bytes)];
+    try {
+      for (let row = from; row < to; row += size) {
+        const rows = rowRange(row, row + size);
+        feed.fill(rows);
+        const asked = names.map((name) => `prediction/${name}`);
+        const expected = await run(training, asked, { ...feed.feeds, ...given });
+        const received = await run(serving, names, servedFeeds(network, bound, rows));
+        for (const [i, values] of expected.entries())
+          maxAbsError = Math.max(maxAbsError, largestDifference(values, received[i]!));
+      }
+    } finally {
+      await Promise.all([training.release(), serving.release()]);
+    }
+  }
   if (!(maxAbsError <= PARITY_TOLERANCE)) throw new ParityError(maxAbsError, PARITY_TOLERANCE, count);
   const parity = { examples: count, maxAbsError, tolerance: PARITY_TOLERANCE };
   const scores = Object.fromEntries(names.map((name, i) => [name, objective[i]!.loss.scores]));
@@ -96,18 +108,26 @@ function weightFeeds(plan: WeightPlan, checkpoint: Checkpoint): Record<string, o
     : { weights: gather(plan.trainedLayout) };
 }
 
+/** What the served model is fed for the given rows. */
+function servedFeeds({ inputs }: Network, bound: Examples, rows: Uint32Array): Record<string, ort.Tensor> {
+  const feeds = inputs.map(({ name, shape, datatype }, i) => {
+    const data = castArray(rowsOf(bound.inputs[i]!, rows), datatype);
+    return [name, toOrt({ name, datatype, shape: [rows.length, ...shape], data })] as const;
+  });
+  return Object.fromEntries(feeds);
+}
+
+function open(model: Uint8Array): Promise<ort.InferenceSession> {
+  return nativeCall(() => ort.InferenceSession.create(model, { logSeverityLevel: 3 }));
+}
+
 async function run(
-  model: Uint8Array,
+  session: ort.InferenceSession,
   outputs: readonly string[],
   feeds: Record<string, ort.Tensor>,
 ): Promise<Float32Array[]> {
-  const session = await nativeCall(() => ort.InferenceSession.create(model, { logSeverityLevel: 3 }));
-  try {
-    const results = await nativeCall(() => session.run(feeds, outputs));
-    return outputs.map((name) => (results[name]!.data as Float32Array).slice());
-  } finally {
-    await session.release();
-  }
+  const results = await nativeCall(() => session.run(feeds, outputs));
+  return outputs.map((name) => results[name]!.data as Float32Array);
 }
 
 /** The largest difference; of values beyond 1 in proportion to them, as float32 keeps them. */

@@ -130,6 +130,20 @@ describe("an evaluation", () => {
     expect((await classify(named, examples(rows))).loss).toBeCloseTo(0, 6);
   });
 
+  test("gives the model no more examples at a time than it may, and scores the same", async () => {
+    const rows = Array.from({ length: 600 }, (_, i) => certain(i % 3, i % 2));
+    const whole = await evaluateModel(softmax, examples(rows));
+    for (const [batchSize, batches] of [
+      [7, 86],
+      [1000, 3],
+    ] as const) {
+      let asked = 0;
+      const cancelled = () => ++asked > batches;
+      expect(await evaluateModel(softmax, examples(rows), { batchSize, cancelled })).toEqual(whole);
+      expect(asked).toBe(batches);
+    }
+  });
+
   test("stops between batches when it is cancelled", async () => {
     const rows = Array.from({ length: 600 }, () => certain(0, 0));
     let asked = 0;

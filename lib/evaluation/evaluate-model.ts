@@ -17,7 +17,7 @@ import { castArray } from "../tensor/cast.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
 import { withinRecord } from "./within-record.ts";
 
-const BATCH_ROWS = 256;
+const MAX_BATCH_ROWS = 256;
 const SESSION: ort.InferenceSession.SessionOptions = { logSeverityLevel: 3 };
 
 export type EvaluationOptions = {
@@ -25,6 +25,8 @@ export type EvaluationOptions = {
   scores?: Readonly<Record<string, OutputScores>>;
   /** Which columns feed and which are compared with. @default by name */
   columns?: ColumnChoice;
+  /** How many examples the model is given at a time, at the most. @default 256, which is the limit */
+  batchSize?: number;
   /** Asked before every batch; true stops with `CancelledError`. */
   cancelled?: () => boolean;
 };
@@ -37,7 +39,7 @@ export type EvaluationOptions = {
 export async function evaluateModel(
   model: Uint8Array,
   examples: Examples,
-  { scores = {}, columns, cancelled = () => false }: EvaluationOptions = {},
+  { scores = {}, columns, batchSize = MAX_BATCH_ROWS, cancelled = () => false }: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const session = await nativeCall(() => ort.InferenceSession.create(model, SESSION)).catch(
     (error: unknown) => {
@@ -50,9 +52,10 @@ export async function evaluateModel(
     const tallies = outputs.map(({ name }, i) =>
       tallyOf(bound.targets[i]!, Object.hasOwn(scores, name) ? scores[name]! : "probabilities"),
     );
-    for (let from = 0; from < bound.count; from += BATCH_ROWS) {
+    const batchRows = Math.min(batchSize, MAX_BATCH_ROWS);
+    for (let from = 0; from < bound.count; from += batchRows) {
       if (cancelled()) throw new CancelledError("The evaluation");
-      const rows = rowRange(from, Math.min(from + BATCH_ROWS, bound.count));
+      const rows = rowRange(from, Math.min(from + batchRows, bound.count));
       const feeds = Object.fromEntries(
         inputs.map(({ name, datatype }, i) => {
           const column = bound.inputs[i]!;

@@ -14,6 +14,7 @@ export type EvaluateTask = {
   onnx: ArtifactRef;
   dataset: DatasetSelection;
   scores?: Record<string, OutputScores>;
+  batchSize?: number;
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
 };
@@ -29,6 +30,7 @@ serveTask(async (task: EvaluateTask, context): Promise<Evaluation> => {
         columns: task.dataset,
         cancelled: context.cancelled,
         ...(task.scores && { scores: task.scores }),
+        ...(task.batchSize && { batchSize: task.batchSize }),
       });
     } finally {
       await tests.close();

@@ -65,8 +65,16 @@ export interface Actions {
     };
   };
   "evaluator.evaluate": {
-    /** `scores`: what outputs that tell classes apart give, by output. @default "probabilities" */
-    params: { onnx: ArtifactRef; dataset: DatasetSelection; scores?: Record<string, OutputScores> };
+    /**
+     * `scores`: what outputs that tell classes apart give, by output. @default "probabilities"
+     * `batchSize`: how many examples the model is given at a time, at the most. @default 256, which is the limit
+     */
+    params: {
+      onnx: ArtifactRef;
+      dataset: DatasetSelection;
+      scores?: Record<string, OutputScores>;
+      batchSize?: number;
+    };
     result: Evaluation;
   };
 

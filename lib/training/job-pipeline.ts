@@ -46,6 +46,7 @@ export async function runJob(
     onnx: converted.onnx,
     dataset: selection,
     scores: converted.scores,
+    batchSize: spec.batchSize,
   });
 
   await enter("publishing");
