@@ -4,6 +4,9 @@
  * maximum of four tensors and its gradient a choice between them, element by element, where both would otherwise
  * have to pick pixels apart and put them together again. A first layer is where this applies; deeper ones need the
  * gradient of their input, for which the pixels must lie as in the image.
+ *
+ * Of the left and the right product a and b the second is never made: a + max(b - a, 0) takes b - a from the few
+ * differences of the columns, and what is left of it says where b won. Values are those of the maximum but for rounding.
  */
 
 import type { GraphBuilder, Value } from "../builder.ts";
@@ -66,17 +69,19 @@ function appendPhases(graph: GraphBuilder, conv: Node, pooled: string): void {
   const shape = graph.valueOf(pooled).shape as number[];
   const matrix = graph.op("Reshape", [weight, graph.ints([filters, channels * kernel[0]! * kernel[1]!])]);
   const views = new ImageViews(graph, x, window);
-  const phase = (row: number, column: number): Value => {
-    const columns = views.columns(shape.slice(2), [row, column], 2);
-    return graph.op("Reshape", [graph.op("Gemm", [matrix, columns]), graph.ints(shape)]);
+  const columns = (row: number, column: number) => views.columns(shape.slice(2), [row, column], 2);
+  /** The larger of the left and the right phase: left + max(right - left, 0). */
+  const larger = (row: number): Value => {
+    const [left, right] = [columns(row, 0), columns(row, 1)];
+    const more = graph.op("Relu", [graph.op("Gemm", [matrix, graph.op("Sub", [right, left])])]);
+    return graph.op("Gemm", [matrix, left, more]);
   };
-  const top = graph.op("Max", [phase(0, 0), phase(0, 1)]);
-  const bottom = graph.op("Max", [phase(1, 0), phase(1, 1)]);
+  const best = graph.op("Max", [larger(0), larger(1)]);
   graph.append({
-    name: `Max:${pooled}`,
-    op: "Max",
+    name: `Reshape:${pooled}`,
+    op: "Reshape",
     domain: "",
-    inputs: [top.name, bottom.name],
+    inputs: [best.name, graph.ints(shape).name],
     outputs: [pooled],
     attributes: {},
   });
