@@ -74,6 +74,8 @@ export type TrainingProgress = {
   loss: number;
   accuracy?: number;
   outputs?: Record<string, OutputScore>;
+  /** Of the next step. */
+  learningRate: number;
   examplesPerSecond: number;
   secondsLeft: number;
 };
@@ -92,6 +94,8 @@ export type EpochRecord = {
   validationLoss?: number;
   validationAccuracy?: number;
   validationOutputs?: Record<string, OutputScore>;
+  /** As the epoch ends, before callbacks hear of it: the one they may change. */
+  learningRate: number;
   seconds: number;
 };
 
@@ -118,7 +122,7 @@ export type Job = {
   fruitlessAttempts?: number;
   cancelRequested: boolean;
   progress?: TrainingProgress;
-  /** The last 1000 epochs; the checkpoint has them all. */
+  /** The last 1000 epochs, or fewer of many outputs; the checkpoint has them all. */
   history: EpochRecord[];
   /** What its engine computes on; a package, for TensorFlow.js. */
   backend?: string;

@@ -162,7 +162,7 @@ test("updates what the owner may change and keeps identity, state and lease", as
     owner: "b",
     attempts: 0,
     stage: "training",
-    history: [...job.history, { epoch: 1, loss: 0.5, accuracy: 0.9, seconds: 3 }],
+    history: [...job.history, { epoch: 1, loss: 0.5, accuracy: 0.9, learningRate: 0.01, seconds: 3 }],
   }));
   expect(updated).toMatchObject({ id, state: "running", owner: "a", attempts: 1, stage: "training" });
   expect(await jobs.get(id)).toEqual(updated);
@@ -175,7 +175,7 @@ test("loses no update of an owner who writes while a cancellation comes in", asy
   const epochs = Array.from({ length: 10 }, (_, n) =>
     jobs.update(id, "a", (job) => ({
       ...job,
-      history: [...job.history, { epoch: n, loss: 0, accuracy: 0, seconds: 0 }],
+      history: [...job.history, { epoch: n, loss: 0, accuracy: 0, learningRate: 0, seconds: 0 }],
     })),
   );
   await Promise.all([...epochs, jobStore().requestCancel(id)]);

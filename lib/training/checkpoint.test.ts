@@ -48,6 +48,7 @@ const FACTS = {
       accuracy: 1 / 3,
       validationLoss: 1e-300,
       validationAccuracy: 0,
+      learningRate: 0.1,
       seconds: 1.5,
     },
   ],

@@ -147,6 +147,7 @@ describe("a run checkpoint", () => {
     snapshot.history.push({
       epoch: 1,
       loss: Number.POSITIVE_INFINITY,
+      learningRate: 0.1,
       seconds: 1,
       validationLoss: Number.NaN,
     });

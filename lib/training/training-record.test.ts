@@ -28,6 +28,7 @@ function epochOf(epoch: number, outputs: number): EpochRecord {
   return {
     epoch,
     loss: 1 / 3,
+    learningRate: 1 / 9,
     seconds: 1 / 7,
     ...(outputs > 1 && { outputs: each, validationOutputs: each }),
   };

@@ -313,6 +313,25 @@ describe("callbacks", () => {
     });
   });
 
+  test("each epoch's record has the rate as it ends, before a callback changes it", async () => {
+    const ratesOf = (optimize: unknown, callbacks: unknown[] = []) =>
+      using(
+        runOf({ layers: [SOFTMAX], shape: [4], optimize, epochs: 3, callbacks }, noise(16, [4])),
+        async (run) => {
+          const reports: TrainingProgress[] = [];
+          const history = await run.run({ progress: (progress) => reports.push(progress) });
+          expect(reports.at(-1)!.learningRate).toBe(history.at(-1)!.learningRate);
+          return history.map(({ learningRate }) => learningRate);
+        },
+      );
+    const plateau = { monitor: "loss", factor: 0.5, patience: 1, min_delta: 9 };
+    const halving = [{ class_name: "ReduceLROnPlateau", config: plateau }];
+    expect(await ratesOf(sgd(0.5), halving)).toEqual([0.5, 0.5, 0.25]);
+    const config = { boundaries: [2, 4], values: [1, 0.5, 0.25] };
+    const schedule = { class_name: "PiecewiseConstantDecay", config };
+    expect(await ratesOf({ class_name: "SGD", config: { learning_rate: schedule } })).toEqual([1, 0.5, 0.25]);
+  });
+
   test("a rate that falls to nought leaves the weights as they are, whatever the optimiser", async () => {
     const plateau = of("ReduceLROnPlateau", { monitor: "loss", patience: 0, mode: "max", factor: 0 });
     for (const name of Object.keys(OPTIMIZERS)) {

@@ -185,6 +185,7 @@ export class TrainingRun {
     return {
       epoch,
       ...meansOf(sums, this.steps.outputs),
+      learningRate: this.steps.learningRate(),
       seconds: cursor.epochSeconds,
       ...(validation && validationRecord(validation)),
     };
@@ -228,6 +229,7 @@ export class TrainingRun {
       step,
       stepsPerEpoch: this.stepsPerEpoch,
       ...meansOf(sums, this.steps.outputs),
+      learningRate: this.steps.learningRate(),
       examplesPerSecond: sums.seen / epochSeconds,
       secondsLeft: (trainSeconds / done) * (total - done),
     });

@@ -29,6 +29,7 @@ function recordOf(epoch: number, log: Record<string, number>): EpochRecord {
   return {
     epoch,
     loss,
+    learningRate: 1,
     seconds: 1,
     ...(accuracy !== undefined && { accuracy }),
     ...(validationLoss !== undefined && { validationLoss }),
