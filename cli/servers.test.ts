@@ -5,10 +5,10 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as wait } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { connect } from "nats";
 import { rejection } from "../test/contracts/store-contract.ts";
+import { settled, until } from "../test/fixtures/eventually.ts";
 import { startNats, startRedis } from "./servers.ts";
 
 const directory = await mkdtemp(join(tmpdir(), "moiety-servers-"));
@@ -23,10 +23,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function untilDead(pid: number): Promise<void> {
-  for (const deadline = Date.now() + 5000; isAlive(pid); await wait(20))
-    if (Date.now() > deadline) throw new Error(`Process ${pid} is still there`);
-}
+const untilDead = (pid: number) => until(() => !isAlive(pid));
 
 test("starts NATS with JetStream, keeps its data in a given folder, and stops it", async () => {
   const store = join(directory, "nats");
@@ -108,7 +105,7 @@ test("takes its servers along when the process that started them is killed", asy
   const parent = spawn(process.execPath, ["--input-type=module", "-e", script], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const [line] = (await once(createInterface(parent.stdout), "line")) as [string];
+  const [line] = (await settled(once(createInterface(parent.stdout), "line"))) as [string];
   const pids = JSON.parse(line) as number[];
   expect(pids.every(isAlive)).toBe(true);
   parent.kill("SIGKILL");

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, get, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { until } from "../../test/fixtures/eventually.ts";
 import { EventStream } from "./event-stream.ts";
 
 let server: Server;
@@ -66,15 +67,14 @@ describe("EventStream", () => {
     subscriber.pause();
     for (let i = 0; i < 200; i++) stream.send("milestone", "x".repeat(100_000), "milestone");
     stream.end("end", {});
-    for (let waited = 0; closed === 0 && waited < 3_000; waited += 50)
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => closed > 0);
     expect(closed).toBe(1);
   });
 
   test("notices a subscriber that hangs up", async () => {
     await subscribe();
     subscriber.destroy();
-    while (closed === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => closed > 0);
     expect(stream.closed).toBe(true);
     stream.send("a", {}, "progress");
     stream.end("z", {});

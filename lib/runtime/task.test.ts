@@ -1,5 +1,6 @@
 /** A task's thread: what it gives, how it fails, and that it always ends. */
 
+import { settled } from "../../test/fixtures/eventually.ts";
 import type { Script } from "../../test/fixtures/scripted-task.ts";
 import { runTask, type TaskOptions } from "./task.ts";
 import { TaskGroup } from "./task-group.ts";
@@ -82,15 +83,14 @@ describe("a task", () => {
     });
   });
 
-  test("that is cancelled stops within a step and fails as cancelled", async () => {
+  test("that is cancelled stops by itself, within a step", async () => {
     const controller = new AbortController();
-    const result = run({ do: "work", stepMs: 10 }, { signal: controller.signal, graceMs: 30_000 });
+    // It works for ever, and nobody would end it within the hour.
+    const result = run({ do: "work", stepMs: 10 }, { signal: controller.signal, graceMs: 3_600_000 });
     result.catch(() => {});
     await wait(300);
-    const cancelledAt = performance.now();
     controller.abort();
-    expect(await failureOf(result)).toMatchObject({ type: "CANCELLED" });
-    expect(performance.now() - cancelledAt).toBeLessThan(2000);
+    expect(await failureOf(settled(result))).toMatchObject({ type: "CANCELLED" });
   });
 
   test("that is cancelled passes no more notes on", async () => {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eventually, until } from "../../test/fixtures/eventually.ts";
 import {
   affineModel,
   batchMeanModel,
@@ -162,15 +163,9 @@ describe("a pool of inference workers", () => {
     ];
     expect(errorType(await failure(pool.run(slow, trips(1500n))))).toBe("DEADLINE_EXCEEDED");
     expect(counted).toEqual(["moiety.inference.worker.restarts"]);
-    const answer = async () => {
-      for (let i = 0; ; i++)
-        try {
-          return await pool.run(affine, () => x(1, 1, 1));
-        } catch (error) {
-          if (i > 100) throw error;
-        }
-    };
-    expect((await answer())[0]!.data).toEqual(new Float32Array([3, 3, 3]));
+    // Until its successor has loaded the models, further runs are given up as well.
+    const answer = await eventually(() => pool.run(affine, () => x(1, 1, 1)));
+    expect(answer[0]!.data).toEqual(new Float32Array([3, 3, 3]));
   });
 });
 
@@ -279,11 +274,3 @@ describe("a worker that dies", () => {
     expect(errorType(await waiting)).toBe("DRAINING");
   });
 });
-
-async function until(condition: () => boolean, timeoutMs = 10_000): Promise<void> {
-  const giveUpAt = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > giveUpAt) throw new Error("it did not happen");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

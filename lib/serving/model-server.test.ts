@@ -43,7 +43,7 @@ beforeEach(async () => {
     location,
     pool: new InferencePool({ workers: 1, metrics }),
     policy: { maxBatchRows: 8, queueDelayMs: 1, maxQueue: 100 },
-    timeoutMs: 5000,
+    timeoutMs: 120_000,
     cache: new PredictionCache({ maxBytes: 1 << 20, ttlMs: 60_000, clock: systemClock, metrics }),
     clock: systemClock,
     metrics,
@@ -233,7 +233,7 @@ describe("readiness", () => {
     await publish("m", 10);
     await server.sync();
     const inFlight = Array.from({ length: 20 }, () => first({ cache: false }));
-    const drained = server.drain(5000);
+    const drained = server.drain(120_000);
     expect(errorType(await failure(server.predict(ask())))).toBe("DRAINING");
     expect(await Promise.all(inFlight)).toEqual(Array(20).fill(["1", 11]));
     await drained;

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { describeStore, rejection } from "../../test/contracts/store-contract.ts";
+import { eventually } from "../../test/fixtures/eventually.ts";
 import { FileKeyValueStore } from "./file-records.ts";
 import { openStore } from "./open-store.ts";
 import type { Store } from "./store.ts";
@@ -64,10 +65,15 @@ test("loses no record when a writer is killed at any moment", async () => {
   const location = join(directory, "killed");
   const store = await fresh("killed");
   await store.records.create("race/count", 0);
-  for (let delayMs = 150; delayMs < 400; delayMs += 50) {
+  const count = async () => (await store.records.get<number>("race/count"))!.value;
+  for (let delayMs = 0; delayMs < 50; delayMs += 10) {
+    const before = await count();
     const child = spawn(process.execPath, ["--input-type=module", "-e", incrementer(location, 1e6)]);
-    setTimeout(() => child.kill("SIGKILL"), delayMs);
-    await once(child, "exit");
+    const exited = once(child, "exit");
+    await eventually(async () => (await count()) > before || undefined);
+    await new Promise((resolve) => setTimeout(resolve, delayMs * Math.random()));
+    child.kill("SIGKILL");
+    await exited;
     const entry = (await store.records.get<number>("race/count"))!;
     expect(entry.revision).toBe(entry.value + 1);
     await store.records.update("race/count", entry.value + 1, entry.revision);

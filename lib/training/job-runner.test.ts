@@ -3,7 +3,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually } from "../../test/fixtures/eventually.ts";
+import { eventually, settled } from "../../test/fixtures/eventually.ts";
 import { stripesNetwork, writeStripes } from "../../test/fixtures/idx-dataset.ts";
 import { StoreUnavailableError, UnavailableError } from "../errors.ts";
 import type { Call } from "../protocol/actions.ts";
@@ -15,6 +15,7 @@ import type { KeyValueStore, Store, StoreLocation } from "../store/store.ts";
 import { Trainer } from "./trainer.ts";
 
 const LEASE_MS = 600;
+const JOB_TIMEOUT_MS = 300_000;
 
 let directory: string;
 let location: StoreLocation;
@@ -93,7 +94,7 @@ const ended = ({ id }: Job) =>
   eventually(async () => {
     const job = await trainer.get({ id });
     return job.state === "queued" || job.state === "running" ? undefined : job;
-  }, 30_000);
+  }, JOB_TIMEOUT_MS);
 
 const count = (event: string) => events.filter((name) => name === event).length;
 
@@ -149,9 +150,8 @@ test("stopping does not wait for a service that is away, and gives the job back"
   };
   const { id } = await start();
   await eventually(async () => count("converter.convert") >= 2 || undefined);
-  const stoppedAt = performance.now();
-  await trainer.stop();
-  expect(performance.now() - stoppedAt).toBeLessThan(1500);
+  // The service stays away: were it waited for, this would not end.
+  await settled(trainer.stop());
   const job = await trainer.get({ id });
   expect(job).toMatchObject({ state: "queued", attempts: 0 });
   expect(job.trained).toBeDefined();
@@ -164,10 +164,9 @@ test.each(["converter.convert", "evaluator.evaluate"])(
     answers[action] = () => new Promise((resolve) => (answer = resolve));
     const job = await start();
     await eventually(async () => count(action) > 0 || undefined);
-    const cancelledAt = performance.now();
     await trainer.cancel(job);
+    // It has ended before there is an answer.
     expect(await ended(job)).toMatchObject({ state: "cancelled" });
-    expect(performance.now() - cancelledAt).toBeLessThan(500);
     answer({});
     expect(count("registry.publish")).toBe(0);
   },
@@ -182,11 +181,19 @@ test("a cancellation that no event told of is found when the lease is renewed, w
 });
 
 test("a run is stored when its trainer stops, and another trainer goes on from there", async () => {
-  const spec = { model: "m", architecture: stripesNetwork(), data: { dataset: "stripes" }, epochs: 3000 };
-  const job = await trainer.start({ ...spec, checkpointSeconds: 1000 });
-  await eventually(async () => (await trainer.get(job)).progress);
-  await trainer.stop();
-  const left = await trainer.get(job);
+  const spec = { model: "m", architecture: stripesNetwork(), data: { dataset: "stripes" } };
+  /** A job that was stopped in its midst; with more epochs when it had trained before it could be stopped. */
+  const stopped = async (epochs: number): Promise<{ job: Job; left: Job; epochs: number }> => {
+    events.length = 0;
+    const job = await trainer.start({ ...spec, epochs, checkpointSeconds: 1000 });
+    await eventually(async () => (await trainer.get(job)).progress);
+    await trainer.stop();
+    const left = await trainer.get(job);
+    if (!left.trained) return { job, left, epochs };
+    trainer = trainerOf();
+    return stopped(epochs * 4);
+  };
+  const { job, left, epochs } = await stopped(3000);
   expect(left).toMatchObject({ state: "queued", attempts: 0, checkpoints: [{ epoch: expect.any(Number) }] });
   expect(left.checkpoints![0]!.step).toBeGreaterThan(0);
   expect(left.history).toHaveLength(Math.min(left.checkpoints![0]!.epoch - 1, 1000));
@@ -194,7 +201,7 @@ test("a run is stored when its trainer stops, and another trainer goes on from t
   const epochsBefore = count("training.epochCompleted");
   trainer = trainerOf();
   expect(await ended(job)).toMatchObject({ state: "succeeded", attempts: 1 });
-  expect(count("training.epochCompleted")).toBe(3000);
+  expect(count("training.epochCompleted")).toBe(epochs);
   expect(epochsBefore).toBe(left.checkpoints![0]!.epoch - 1);
   await eventually(async () => (await new JobCheckpoints(store).jobIds()).length === 0 || undefined);
 });
@@ -220,11 +227,14 @@ test("a store that takes no checkpoint for a moment costs a warning, not the run
       const newest = (await trainer.get(job)).checkpoints?.[0];
       return newest && newest.step > step ? newest : undefined;
       // A slow disk is asked for a checkpoint after fifty times what the last one took.
-    }, 60_000);
+    }, JOB_TIMEOUT_MS);
   await storedAfter(0);
   await rm(folder, { recursive: true });
   await writeFile(folder, "in the way");
-  await eventually(async () => warnings.find((text) => text.includes("Cannot store a checkpoint")), 60_000);
+  await eventually(
+    async () => warnings.find((text) => text.includes("Cannot store a checkpoint")),
+    JOB_TIMEOUT_MS,
+  );
   await rm(folder);
   await mkdir(folder);
   const { step } = (await trainer.get(job)).checkpoints![0]!;

@@ -1,8 +1,8 @@
 import { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
-import { setTimeout as delay } from "node:timers/promises";
 import { JobNotFoundError } from "../../lib/errors.ts";
 import type { Job, TrainingProgress } from "../../lib/protocol/jobs.ts";
+import { until } from "../../test/fixtures/eventually.ts";
 import { JobStreams } from "./job-streams.ts";
 
 /** As much of a response as a stream uses. */
@@ -51,10 +51,9 @@ describe("JobStreams", () => {
     const response = new FakeResponse();
     await open(streams, response);
     job = jobIn("failed");
-    await delay(100);
+    await until(() => streams.size === 0);
     expect(response.text).toContain(": heartbeat");
     expect(response.events).toEqual(["job", "ended"]);
-    expect(streams.size).toBe(0);
   });
 
   test("refuses a job that does not exist, and subscribers beyond the limit", async () => {

@@ -16,7 +16,7 @@ import { RandomStream } from "../../lib/random/stream.ts";
 import { callOf } from "../../mixins/config.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
-const JOB_TIMEOUT_MS = 60_000;
+const JOB_TIMEOUT_MS = 600_000;
 
 let directory: string;
 let broker: ServiceBroker;

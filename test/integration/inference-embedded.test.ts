@@ -8,7 +8,7 @@ import { errorType } from "../../lib/errors.ts";
 import type { Call } from "../../lib/protocol/actions.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import { callOf } from "../../mixins/config.ts";
-import { eventually } from "../fixtures/eventually.ts";
+import { eventually, until } from "../fixtures/eventually.ts";
 import { affineModel } from "../fixtures/onnx-models.ts";
 
 let directory: string;
@@ -30,6 +30,7 @@ beforeEach(async () => {
   const config = readConfig({
     MOIETY_DATA_DIR: directory,
     MOIETY_INFERENCE_WORKERS: "1",
+    MOIETY_INFERENCE_TIMEOUT_MS: "120000",
     MOIETY_NODE_ID: "node-1",
     MOIETY_LOG_LEVEL: "fatal",
   });
@@ -107,9 +108,10 @@ describe("inference beside the registry in one process", () => {
         seen.add(`${version}: ${(outputs[0]!.data as Float32Array)[0]}`);
       }
     });
+    await until(() => seen.has("1: 11"));
     await publish("m", 20);
     await call("registry.setAlias", { model: "m", alias: "production", version: 2 });
-    await eventually(async () => seen.has("2: 21") || undefined);
+    await until(() => seen.has("2: 21"));
     stop = true;
     await Promise.all(clients);
     expect([...seen]).toEqual(["1: 11", "2: 21"]);
@@ -119,7 +121,7 @@ describe("inference beside the registry in one process", () => {
     await publish("m", 10);
     await ready();
     await publish("m", new Uint8Array([1, 2, 3]));
-    await eventually(async () => heard.length === 2 || undefined);
+    await until(() => heard.length === 2);
     expect(heard[1]).toMatchObject({ model: "m", version: "2", reason: expect.stringContaining("protobuf") });
     expect((await predict()).version).toBe("1");
     expect(await predict({ version: "2" }).catch(errorType)).toBe("MODEL_NOT_READY");

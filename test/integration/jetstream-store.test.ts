@@ -10,6 +10,7 @@ import { JobStore } from "../../lib/store/job-store.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { describeStore, rejection } from "../contracts/store-contract.ts";
+import { settled, until } from "../fixtures/eventually.ts";
 
 const directory = await mkdtemp(join(tmpdir(), "moiety-jetstream-"));
 let nats: RunningServer;
@@ -161,13 +162,13 @@ test("rides out a restart of the server, and loses and repeats no write", async 
     }
   })();
   for (let restart = 0; restart < 2; restart++) {
-    await wait(200);
+    const begun = written;
+    await until(() => written > begun);
     nats.kill("SIGKILL");
     await wait(500);
     const before = written;
     nats = await startNats({ directory, port: nats.port });
-    for (const deadline = Date.now() + 8000; written === before && Date.now() < deadline; ) await wait(20);
-    expect(written).toBeGreaterThan(before);
+    await until(() => written > before);
   }
   stopped = true;
   await writer;
@@ -184,8 +185,8 @@ test("says that the server is away, at once when opening and after a while when 
     type: "STORE_UNAVAILABLE",
     data: { store: own.url, reason: "the server refuses connections" },
   });
-  const before = Date.now();
-  const outcomes = await Promise.all([
+  // The server stays away: what waits for it for ever would never be settled.
+  const working = Promise.all([
     rejection(store.records.get("key")),
     rejection(store.records.create("key", 1)),
     rejection(store.records.keys("")),
@@ -193,8 +194,8 @@ test("says that the server is away, at once when opening and after a while when 
     rejection(store.artifacts.has(`sha256:${"0".repeat(64)}`)),
     rejection(store.artifacts.list()),
   ]);
+  const outcomes = await settled(working);
   expect(outcomes).toEqual(outcomes.map(() => "STORE_UNAVAILABLE"));
-  expect(Date.now() - before).toBeLessThan(20_000);
   await store.close();
 });
 

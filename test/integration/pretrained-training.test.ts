@@ -14,7 +14,7 @@ import { callOf } from "../../mixins/config.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { stripesNetwork, writeStripes } from "../fixtures/idx-dataset.ts";
 
-const JOB_TIMEOUT_MS = 60_000;
+const JOB_TIMEOUT_MS = 600_000;
 const FILE = new URL("../fixtures/keras/pretrained-images.keras", import.meta.url);
 
 let directory: string;

@@ -6,6 +6,7 @@ import type { ArtifactRef } from "../../lib/store/store.ts";
 import { callOf } from "../../mixins/config.ts";
 import { brokerOptions } from "../../moleculer.config.ts";
 import registry from "../../services/registry.service.ts";
+import { eventually, until } from "../fixtures/eventually.ts";
 
 let nats: RunningServer;
 const nodes: ServiceBroker[] = [];
@@ -34,7 +35,8 @@ beforeAll(async () => {
     events: { "model.published": (ctx: { params: unknown }) => void facts.push(ctx.params) },
   });
   await Promise.all(nodes.map((node) => node.start()));
-  await caller.waitForServices("registry");
+  for (const nodeID of ["registry-1", "registry-2"])
+    await eventually(() => callOf(caller)("registry.list", {}, { nodeID }));
   const store = await openStore(configFor("x").store);
   onnx = await store.artifacts.put(new Uint8Array([1, 2, 3]));
   await store.close();
@@ -65,7 +67,7 @@ test("gives twenty publications through two registries twenty versions, seen by 
   expect(versions.map(({ version }) => version).toSorted((a, b) => a - b)).toEqual(expected);
   for (const nodeID of ["registry-1", "registry-2"])
     expect((await call("registry.get", { model: "mnist" }, { nodeID })).versions).toEqual(expected);
-  expect(facts).toHaveLength(20);
+  await until(() => facts.length === 20);
 });
 
 test("carries an error's code, type, data and retryability from node to node", async () => {

@@ -12,7 +12,7 @@ import { eventually } from "../fixtures/eventually.ts";
 import { stripesNetwork, writeStripes } from "../fixtures/idx-dataset.ts";
 import { classification } from "../support/classification.ts";
 
-const JOB_TIMEOUT_MS = 120_000;
+const JOB_TIMEOUT_MS = 600_000;
 
 let directory: string;
 let broker: ServiceBroker;
