@@ -10,10 +10,12 @@ import { errorType } from "../../lib/errors.ts";
 import type { Call } from "../../lib/protocol/actions.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import { callOf } from "../../mixins/config.ts";
-import { eventually } from "../fixtures/eventually.ts";
+import { eventually, settled, until } from "../fixtures/eventually.ts";
 import { affineModel, lookupModel, randomStream } from "../fixtures/onnx-models.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
+/** Of a prediction: no answer may need it. */
+const DEADLINE_MS = 100_000;
 
 let nats: RunningServer;
 let redis: RunningServer;
@@ -30,6 +32,7 @@ beforeEach(async () => {
     MOIETY_NATS_URL: nats.url,
     MOIETY_REDIS_URL: redis.url,
     MOIETY_INFERENCE_WORKERS: "1",
+    MOIETY_INFERENCE_TIMEOUT_MS: String(DEADLINE_MS),
     MOIETY_LOG_LEVEL: "fatal",
   };
   nodes = [];
@@ -56,7 +59,7 @@ async function startInference(nodeID: string): Promise<void> {
     stdio: ["ignore", "pipe", "inherit"],
   });
   nodes.push(node);
-  await once(node.stdout!, "data");
+  await settled(once(node.stdout!, "data"));
 }
 
 async function publish(model: string, bytes: Uint8Array): Promise<void> {
@@ -83,7 +86,7 @@ const predict = (value: number, options: { nodeID?: string } = {}, cache = false
       cache,
       inputs: [{ name: "x", datatype: "FP32", shape: [1, 3], data: new Float32Array([value, 0, 0]) }],
     },
-    { timeout: 5000, ...options },
+    { timeout: DEADLINE_MS, ...options },
   );
 
 describe("two inference processes behind NATS", () => {
@@ -142,48 +145,47 @@ describe("two inference processes behind NATS", () => {
   });
 
   it("lose one to SIGKILL under load: every call is answered, and later ones all succeed", async () => {
-    let killedAt = Number.POSITIVE_INFINITY;
-    let stop = false;
+    const isMissed = () => caller.registry.nodes.get("inference-a")?.available !== true;
+    let [stop, answered, answeredAfter] = [false, 0, 0];
     const failures: string[] = [];
-    let answered = 0;
-    let answeredAfter = 0;
-    let slowestMs = 0;
     const clients = Array.from({ length: 16 }, async (_, client) => {
       for (let i = 0; !stop; i++) {
         const value = client * 10_000 + (i % 5000);
-        const startedAt = performance.now();
+        const late = isMissed();
         try {
           const { outputs } = await predict(value);
           expect(outputs[0]!.data[0]).toBe(Math.fround(value * 10 + 1));
           answered++;
-          if (startedAt > killedAt) answeredAfter++;
+          if (late) answeredAfter++;
         } catch (error) {
-          // Before and during: a clear refusal at most. After the loss was noticed: none.
+          // Until the loss was noticed: a clear refusal at most, never a deadline. From then on: none.
+          const type = errorType(error);
+          if (late || type === "DEADLINE_EXCEEDED" || type === "REQUEST_TIMEOUT")
+            failures.push(`${type} ${late ? "late" : "in flight"}`);
           await new Promise((resolve) => setTimeout(resolve, 10));
-          failures.push(`${errorType(error)} ${startedAt > killedAt + 3000 ? "late" : "in flight"}`);
         }
-        slowestMs = Math.max(slowestMs, performance.now() - startedAt);
       }
     });
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    killedAt = performance.now();
+    await until(() => answered > 200);
+    expect(failures).toEqual([]);
     nodes[0]!.kill("SIGKILL");
-    await new Promise((resolve) => setTimeout(resolve, 5000));
+    await until(() => answeredAfter > 200);
     stop = true;
-    await Promise.all(clients);
-    expect(answered).toBeGreaterThan(500);
-    expect(answeredAfter).toBeGreaterThan(100);
-    expect(failures.filter((failure) => failure.endsWith("late"))).toEqual([]);
-    expect(slowestMs).toBeLessThan(6000);
+    await settled(Promise.all(clients));
+    expect(failures).toEqual([]);
   });
 
   it("finish what they have when told to stop", async () => {
+    let answered = 0;
     const clients = Promise.all(
       Array.from({ length: 8 }, async (_, client) => {
-        for (let i = 0; i < 100; i++) await predict(client * 1000 + i);
+        for (let i = 0; i < 100; i++) {
+          await predict(client * 1000 + i);
+          answered++;
+        }
       }),
     );
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => answered > 20);
     // Heard from the start: the node may be gone before the last client is answered by the other.
     const exited = once(nodes[1]!, "exit");
     nodes[1]!.kill("SIGTERM");
