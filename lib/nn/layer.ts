@@ -70,6 +70,8 @@ export interface LayerContext {
   limitIds(ids: Value, rows: number): void;
   /** Adds to the loss, in training and in evaluation; asked for by those who compute one. */
   penalise(penalty: () => Value | undefined): void;
+  /** Told what each layer of a model gives, by those who look into one. */
+  readonly gave?: (layerName: string, values: readonly LayerValue[]) => void;
   /** A random tensor drawn afresh for every step. Training graphs only. */
   random(draw: RandomDraw, shape: number[]): Value;
 }

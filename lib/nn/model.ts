@@ -87,6 +87,7 @@ export function applyModel(
       if (counts && taken[0]) taken[0] = { ...taken[0], mask: asMask(inner, counts, taken[0]) };
       const given = layer.apply(inner, taken, { tensors: named, options });
       const outputs: readonly LayerValue[] = Array.isArray(given) ? given : [given];
+      context.gave?.(inner.layerName, outputs);
       const mask = KEEPS_MASK.has(layer.className) ? taken[0]?.mask : undefined;
       values.push(mask ? outputs.map((output) => ({ mask, ...output })) : outputs);
     } catch (error) {

@@ -6,7 +6,7 @@
 
 import * as ort from "onnxruntime-node";
 import { gradients } from "../autodiff/backward.ts";
-import type { LayerValue } from "../nn/layer.ts";
+import type { LayerContext } from "../nn/layer.ts";
 import type { Network } from "../nn/network.ts";
 import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { lowerColumnConv } from "../onnx/passes/lower-column-conv.ts";
@@ -62,7 +62,11 @@ function lastUnfinished(layout: WeightLayout, flat: Float32Array): string | unde
 async function inGraph({ plan, spec, feeds }: DivergedStep): Promise<DivergenceOrigin | undefined> {
   const graph = new GraphBuilder("divergence");
   const outputs: { layer: string; value: Value }[] = [];
-  const network = observed(spec.network, (layer, { value }) => outputs.push({ layer, value }));
+  const network = observed(spec.network, (layer, values) => {
+    // Values of another graph lie within a loop: it is seen from outside.
+    for (const { value } of values)
+      if (graph.values.get(value.name) === value) outputs.push({ layer, value });
+  });
   const step = appendForward(graph, plan, { ...spec, network }, true);
   const parameters = plan.trained.map(({ name }) => step.weights.get(name)!);
   const found = gradients(graph, step.loss, parameters);
@@ -100,14 +104,18 @@ async function inGraph({ plan, spec, feeds }: DivergedStep): Promise<DivergenceO
   }
 }
 
-/** The same network, whose layers show what they give. */
-function observed(network: Network, see: (layer: string, value: LayerValue) => void): Network {
+/** The same network, whose layers show what they give, and those of models within it first. */
+function observed(network: Network, see: NonNullable<LayerContext["gave"]>): Network {
+  const watched = (context: LayerContext): LayerContext => ({
+    ...context,
+    gave: see,
+    within: (name, options) => watched(context.within(name, options)),
+  });
   const steps = network.steps.map((step) => {
     const { layer } = step;
     const apply: typeof layer.apply = (context, inputs, call) => {
-      const given = layer.apply(context, inputs, call);
-      const values: readonly LayerValue[] = Array.isArray(given) ? given : [given];
-      for (const value of values) see(context.layerName, value);
+      const given = layer.apply(watched(context), inputs, call);
+      see(context.layerName, Array.isArray(given) ? given : [given]);
       return given;
     };
     return { ...step, layer: { ...layer, apply } };

@@ -418,6 +418,21 @@ describe("a run that ends early", () => {
       });
     });
 
+    test("an output of a layer in a model within a model, also under a wrapper", async () => {
+      const within = (name: string, ...layers: Layer[]): Layer => [
+        "Sequential",
+        { name, layers: layers.map(([class_name, config]) => ({ class_name, config })) },
+      ];
+      const hotter = (name: string) => hot(name, { kernel_initializer: huge });
+      const nested = within("base", hot("a"), within("inner", hotter("b"), hotter("c")), hot("d"));
+      const plain = await failureOf({ layers: [nested, SOFTMAX], shape: [5] }, noise(40, [5]));
+      expect(plain.data).toMatchObject({ layer: "base/inner/c", what: "its output" });
+      const layer = { class_name: nested[0], config: nested[1] };
+      const layers: Layer[] = [["TimeDistributed", { name: "each", layer }], ["Flatten", {}], SOFTMAX];
+      const wrapped = await failureOf({ layers, shape: [2, 5] }, noise(40, [2, 5]));
+      expect(wrapped.data).toMatchObject({ layer: "each/base/inner/c", what: "its output" });
+    });
+
     test("an output of a layer in a later step, in a graph with convolutions and batch statistics", async () => {
       const failure = await failureOf(
         { layers: IMAGE_LAYERS, shape: [6, 6, 1], optimize: sgd(1e38), batchSize: 16 },
