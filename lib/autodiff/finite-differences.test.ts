@@ -516,7 +516,11 @@ function windows(): Case[] {
 /** Every cell with each option: mask, dropped states, direction, bias, activations. */
 function sequences(): Case[] {
   const [steps, batch, units] = [4, 2, 3];
-  const keep = fixed([batch, units], [0, 1.25, 1.25, 1.25, 0, 1]);
+  const keep = (size: number) =>
+    fixed(
+      [batch, size],
+      Array.from({ length: batch * size }, (_, i) => [0, 1.25, 1.25, 1.25, 0, 1, 1.25][i % 7]!),
+    );
   const cases: Case[] = [];
   for (const [op, gates, outputs] of [
     ["RnnSequence", 1, 2],
@@ -534,7 +538,7 @@ function sequences(): Case[] {
                 x([steps, batch, gates * units]),
                 x([units, gates * units], "small"),
                 masked ? bools([steps, batch, 1]) : undefined,
-                dropped ? keep : undefined,
+                dropped ? keep(gates * units) : undefined,
                 x([batch, units], "small"),
                 op === "LstmSequence" ? x([batch, units], "small") : reset_after ? x([units]) : undefined,
               ],

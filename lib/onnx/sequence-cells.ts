@@ -1,6 +1,6 @@
 /**
  * RnnSequence, GruSequence and LstmSequence as a Scan over their steps. For each step, with z the projected input
- * and h, c the states (h·keep in place of h in front of R, for recurrent dropout):
+ * and h, c the states (in front of the R of gate k, h·keep_k in place of h, for recurrent dropout):
  *
  * - RNN: h' = f(z + h·R)
  * - GRU (gates z, r, n): n = f(z_n + r ⊙ (h·R_n + b)) or, with reset_after 0, f(z_n + (r ⊙ h)·R_n);
@@ -26,8 +26,6 @@ type Cell = (
   step: {
     z: Value;
     h: Value;
-    /** h as R sees it. */
-    read: (h: Value) => Value;
     c: Value | undefined;
     gate: GateActivation;
     candidate: GateActivation;
@@ -45,24 +43,47 @@ export function gruParts(graph: GraphBuilder, r: Value): [Value, Value] {
   return graph.ops("Split", [r, graph.ints([2 * units, units])], 2, { axis: 1 }) as [Value, Value];
 }
 
+/** `value` [..., parts·size] apart along its last axis. */
+export function partsOf(graph: GraphBuilder, value: Value, count: number): Value[] {
+  if (count === 1) return [value];
+  const axis = value.shape.length - 1;
+  const size = (value.shape[axis] as number) / count;
+  return graph.ops("Split", [value, graph.ints(new Array<number>(count).fill(size))], count, { axis });
+}
+
 function cellOf(
   graph: GraphBuilder,
   op: SequenceOp,
   r: Value,
+  keep: Value | undefined,
   bias: Value | undefined,
   attributes: Attributes,
 ): Cell {
-  const units = r.shape[0] as number;
-  const cut = (body: GraphBuilder, x: Value, ...sizes: number[]) =>
-    body.ops("Split", [x, body.ints(sizes)], sizes.length, { axis: 1 });
+  const [units, width] = r.shape as [number, number];
+  const keeps = keep && partsOf(graph, keep, width / units);
+  const matrices = keep && partsOf(graph, r, width / units);
+  /** h as the gate's part of R sees it. */
+  const read = (body: GraphBuilder, h: Value, gate: number) =>
+    keeps ? body.op("Mul", [h, keeps[gate]!]) : h;
+  /** h·R + z for the gates that `matrix` is of, the first of them number `first`. */
+  const project = (body: GraphBuilder, h: Value, matrix: Value, first: number, z?: Value): Value => {
+    if (!matrices) return body.op("Gemm", z ? [h, matrix, z] : [h, matrix]);
+    const count = (matrix.shape[1] as number) / units;
+    const each = z && partsOf(body, z, count);
+    const scores = Array.from({ length: count }, (_, i) => {
+      const factors = [read(body, h, first + i), matrices[first + i]!];
+      return body.op("Gemm", each ? [...factors, each[i]!] : factors);
+    });
+    return count === 1 ? scores[0]! : body.op("Concat", scores, { axis: 1 });
+  };
   if (op === "RnnSequence")
-    return (body, { z, h, read, candidate }) => ({
-      h: candidate.append(body, body.op("Gemm", [read(h), r, z])),
+    return (body, { z, h, candidate }) => ({
+      h: candidate.append(body, project(body, h, r, 0, z)),
       saved: [],
     });
   if (op === "LstmSequence")
-    return (body, { z, h, read, c, gate, candidate }) => {
-      const scores = cut(body, body.op("Gemm", [read(h), r, z]), units, units, units, units);
+    return (body, { z, h, c, gate, candidate }) => {
+      const scores = partsOf(body, project(body, h, r, 0, z), 4);
       const [i, f, g, o] = scores.map((x, at) => (at === 2 ? candidate : gate).append(body, x)) as [
         Value,
         Value,
@@ -80,13 +101,16 @@ function cellOf(
     };
   const resetAfter = attributes.reset_after === 1;
   const [ofGates, ofCandidate] = gruParts(graph, r);
-  return (body, { z, h, read, gate, candidate }) => {
-    const [zGates, zCandidate] = cut(body, z, 2 * units, units) as [Value, Value];
-    const gates = gate.append(body, body.op("Gemm", [read(h), ofGates, zGates]));
-    const [update, reset] = cut(body, gates, units, units) as [Value, Value];
+  return (body, { z, h, gate, candidate }) => {
+    const [zGates, zCandidate] = body.ops("Split", [z, body.ints([2 * units, units])], 2, { axis: 1 }) as [
+      Value,
+      Value,
+    ];
+    const gates = gate.append(body, project(body, h, ofGates, 0, zGates));
+    const [update, reset] = partsOf(body, gates, 2) as [Value, Value];
     const projected = resetAfter
-      ? body.op("Gemm", bias ? [read(h), ofCandidate, bias] : [read(h), ofCandidate])
-      : body.op("Mul", [reset, read(h)]);
+      ? project(body, h, ofCandidate, 2, bias)
+      : body.op("Mul", [reset, read(body, h, 2)]);
     const score = resetAfter
       ? body.op("Add", [zCandidate, body.op("Mul", [reset, projected])])
       : body.op("Gemm", [projected, ofCandidate, zCandidate]);
@@ -110,7 +134,7 @@ export function appendSequence(
   const [z, r, mask, keep, h0, extra] = inputs;
   const withCarry = op === "LstmSequence";
   const states = withCarry ? [h0!, extra!] : [h0!];
-  const cell = cellOf(graph, op, r!, withCarry ? undefined : extra, attributes);
+  const cell = cellOf(graph, op, r!, keep, withCarry ? undefined : extra, attributes);
   const [gate, candidate] = sequenceActivations(attributes);
   const wanted = (names ?? []).slice(1 + states.length).map((name) => name !== "");
   const written = names && [
@@ -131,7 +155,6 @@ export function appendSequence(
         z: zStep!,
         h: h!,
         c,
-        read: (state) => (keep ? body.op("Mul", [state, keep]) : state),
         gate,
         candidate,
       });

@@ -12,7 +12,7 @@
 import type { GraphBuilder, Value } from "../../onnx/builder.ts";
 import { ONNX_TYPE } from "../../onnx/proto.ts";
 import { appendScan } from "../../onnx/scan.ts";
-import { gruParts, sequenceActivations } from "../../onnx/sequence-cells.ts";
+import { gruParts, partsOf, sequenceActivations } from "../../onnx/sequence-cells.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 const [Z, R, MASK, KEEP, H0, EXTRA] = [0, 1, 2, 3, 4, 5] as const;
@@ -25,16 +25,18 @@ class WayBack {
   readonly units: number;
   readonly reverse: boolean;
   readonly mask: Value | undefined;
-  private readonly keep: Value | undefined;
-  private readonly made = new Map<boolean, Value>();
+  /** What recurrent dropout multiplies h by in front of each gate's part of R. */
+  private readonly keeps: readonly Value[] | undefined;
+  private readonly made = new Map<number | undefined, Value>();
 
   constructor(c: GradientContext) {
     this.c = c;
     [this.steps, this.batch] = c.known(c.input(Z).shape) as [number, number];
-    this.units = c.known(c.input(R).shape)[0]!;
+    const [units, width] = c.known(c.input(R).shape) as [number, number];
+    this.units = units;
     this.reverse = c.node.attributes.reverse === 1;
     this.mask = c.has(MASK) ? c.op("Cast", [c.input(MASK)], { to: ONNX_TYPE.FP32 }) : undefined;
-    this.keep = c.has(KEEP) ? c.input(KEEP) : undefined;
+    this.keeps = c.has(KEEP) ? partsOf(c.graph, c.input(KEEP), width / units) : undefined;
   }
 
   /** Gradient of a last state; zero where nothing reads it. */
@@ -43,20 +45,24 @@ class WayBack {
     return this.c.op("Expand", [this.c.scalar(0), this.c.graph.ints([this.batch, this.units])]);
   }
 
-  /** h before each step, as R sees it or as it is. */
-  before(asRead: boolean): Value {
-    const made = this.made.get(asRead);
+  /** h before each step, or as the part of R that is of `gate` sees it. */
+  before(gate?: number): Value {
+    const as = this.keeps && gate;
+    const made = this.made.get(as);
     if (made) return made;
+    const found = as === undefined ? this.joined() : this.c.mul(this.before(), this.keeps![as]!);
+    this.made.set(as, found);
+    return found;
+  }
+
+  private joined(): Value {
     const { c } = this;
     const all = c.graph.extraOutput(c.node, 0);
     const first = c.reshape(c.input(H0), [1, this.batch, this.units]);
     const { graph } = c;
     const [start, end] = this.reverse ? [1, this.steps] : [0, this.steps - 1];
     const others = c.op("Slice", [all, graph.ints([start]), graph.ints([end]), graph.ints([0])]);
-    const joined = c.op("Concat", this.reverse ? [others, first] : [first, others], { axis: 0 });
-    const found = asRead && this.keep ? c.mul(joined, this.keep) : joined;
-    this.made.set(asRead, found);
-    return found;
+    return c.op("Concat", this.reverse ? [others, first] : [first, others], { axis: 0 });
   }
 
   /** Runs from the last step to the first; `body` has dh as its first state and ends with what R passes back. */
@@ -85,11 +91,37 @@ class WayBack {
     );
   }
 
-  /** scores·matrix as a gradient of h, with recurrent dropout's part taken out, added to `rest`. */
-  through(b: GraphBuilder, scores: Value, matrix: Value, rest: Value | undefined): Value {
-    if (!this.keep) return b.op("Gemm", rest ? [scores, matrix, rest] : [scores, matrix]);
-    const product = b.op("Mul", [b.op("Gemm", [scores, matrix]), this.keep]);
-    return rest ? b.op("Add", [product, rest]) : product;
+  /**
+   * What takes scores of the gates that `matrix` is of to a gradient of h, added to `rest`, with what recurrent dropout
+   * dropped taken out.
+   */
+  through(matrix: Value): (b: GraphBuilder, scores: Value, rest: Value | undefined) => Value {
+    const { keeps } = this;
+    if (!keeps) {
+      const back = this.transposed(matrix);
+      return (b, scores, rest) => b.op("Gemm", rest ? [scores, back, rest] : [scores, back]);
+    }
+    const count = (matrix.shape[1] as number) / this.units;
+    const backs = partsOf(this.c.graph, matrix, count).map((part) => this.transposed(part));
+    return (b, scores, rest) => {
+      const parts = partsOf(b, scores, count).map((score, gate) =>
+        b.op("Mul", [b.op("Gemm", [score, backs[gate]!]), keeps[gate]!]),
+      );
+      return [...parts, ...(rest ? [rest] : [])].reduce((sum, part) => b.op("Add", [sum, part]));
+    };
+  }
+
+  /** Of one gate alone: what it passes back through `matrix` is dropped as h was in front of it. */
+  dropped(b: GraphBuilder, gate: number, value: Value): Value {
+    return this.keeps ? b.op("Mul", [value, this.keeps[gate]!]) : value;
+  }
+
+  /** The gradient of the part of R that is of the gates from number 0 on: Σ over all steps of hᵀ·scores. */
+  ofMatrix(scores: Value): Value {
+    if (!this.keeps) return this.product(this.before(), scores);
+    const parts = partsOf(this.c.graph, scores, (scores.shape[2] as number) / this.units);
+    const products = parts.map((part, gate) => this.product(this.before(gate), part));
+    return products.length === 1 ? products[0]! : this.c.op("Concat", products, { axis: 1 });
   }
 
   /** Σ over all steps of statesᵀ·scores. */
@@ -110,18 +142,12 @@ const rnn: GradientRule = (c) => {
   const h = c.graph.extraOutput(c.node, 0);
   const one = c.op("Expand", [c.scalar(1), c.graph.ints(c.known(h.shape))]);
   const slope = activation.slope(c.graph, one, h, () => h);
-  const back = way.transposed(c.input(R));
+  const back = way.through(c.input(R));
   const [dh0, dz] = way.run([way.last(1)], [slope], (b, { dh, past }, [slopeStep]) => {
     const score = b.op("Mul", [dh, slopeStep!]);
-    return { states: [way.through(b, score, back, past)], slices: [score] };
+    return { states: [back(b, score, past)], slices: [score] };
   }) as [Value, Value];
-  return [
-    dz,
-    c.wants(R) ? way.product(way.before(true), dz) : undefined,
-    undefined,
-    undefined,
-    c.wants(H0) ? dh0 : undefined,
-  ];
+  return [dz, c.wants(R) ? way.ofMatrix(dz) : undefined, undefined, undefined, c.wants(H0) ? dh0 : undefined];
 };
 
 const lstm: GradientRule = (c) => {
@@ -148,7 +174,7 @@ const lstm: GradientRule = (c) => {
     candidate.slope(graph, i, g, proposed),
     gate.slope(graph, shown, o, () => h),
   ];
-  const back = way.transposed(c.input(R));
+  const back = way.through(c.input(R));
   const [dh0, dc0, dz] = way.run(
     [way.last(1), way.last(2)],
     [...slopes, f],
@@ -159,18 +185,21 @@ const lstm: GradientRule = (c) => {
       const scores = b.op("Concat", [...parts, b.op("Mul", [dh, ofO!])], { axis: 1 });
       const passed = b.op("Mul", [dc, fStep!]);
       const next = mask ? b.op("Add", [passed, b.op("Sub", [carried!, entering])]) : passed;
-      return { states: [way.through(b, scores, back, past), next], slices: [scores] };
+      return { states: [back(b, scores, past), next], slices: [scores] };
     },
   ) as [Value, Value, Value];
   return [
     dz,
-    c.wants(R) ? way.product(way.before(true), dz) : undefined,
+    c.wants(R) ? way.ofMatrix(dz) : undefined,
     undefined,
     undefined,
     c.wants(H0) ? dh0 : undefined,
     c.wants(EXTRA) ? dc0 : undefined,
   ];
 };
+
+/** The number of a GRU's candidate among its gates. */
+const CANDIDATE = 2;
 
 const gru: GradientRule = (c) => {
   const way = new WayBack(c);
@@ -184,9 +213,9 @@ const gru: GradientRule = (c) => {
     Value,
   ];
   const rest = c.sub(c.scalar(1), update);
-  const change = c.sub(way.before(false), proposed);
+  const change = c.sub(way.before(), proposed);
   // Of the candidate's score, the update gate's score, and the reset gate's score per what it multiplies.
-  const reset_ = resetAfter ? projected : way.before(true);
+  const reset_ = resetAfter ? projected : way.before(CANDIDATE);
   const slopes = [
     candidate.slope(
       graph,
@@ -208,7 +237,7 @@ const gru: GradientRule = (c) => {
     ),
   ];
   const [ofGates, ofCandidate] = gruParts(graph, c.input(R));
-  const back = way.transposed(resetAfter ? c.input(R) : ofGates);
+  const back = way.through(resetAfter ? c.input(R) : ofGates);
   const backCandidate = resetAfter ? undefined : way.transposed(ofCandidate);
   const join = (b: GraphBuilder, ...parts: Value[]) => b.op("Concat", parts, { axis: 1 });
   const [dh0, dz, dRecurrent] = way.run(
@@ -224,28 +253,25 @@ const gru: GradientRule = (c) => {
         const dProjected = b.op("Mul", [dScore, resetStep!]);
         const recurrent = join(b, dUpdate, dReset, dProjected);
         return {
-          states: [way.through(b, recurrent, back, direct)],
+          states: [back(b, recurrent, direct)],
           slices: [join(b, dUpdate, dReset, dScore), recurrent],
         };
       }
       const dRead = b.op("Gemm", [dScore, backCandidate]);
       const dReset = b.op("Mul", [dRead, ofReset!]);
       const viaReset = b.op("Mul", [dRead, resetStep!]);
-      const viaGates = b.op("Gemm", [join(b, dUpdate, dReset), back, viaReset]);
-      const next = c.has(KEEP) ? b.op("Mul", [viaGates, c.input(KEEP)]) : viaGates;
+      const others = b.op("Add", [way.dropped(b, CANDIDATE, viaReset), direct]);
       return {
-        states: [b.op("Add", [next, direct])],
+        states: [back(b, join(b, dUpdate, dReset), others)],
         slices: [join(b, dUpdate, dReset, dScore)],
       };
     },
   ) as [Value, Value, Value | undefined];
   const dR = () => {
-    if (dRecurrent) return way.product(way.before(true), dRecurrent);
+    if (dRecurrent) return way.ofMatrix(dRecurrent);
     const { units } = way;
     const [gates, score] = graph.ops("Split", [dz, graph.ints([2 * units, units])], 2, { axis: 2 });
-    return c.op("Concat", [way.product(way.before(true), gates!), way.product(projected, score!)], {
-      axis: 1,
-    });
+    return c.op("Concat", [way.ofMatrix(gates!), way.product(projected, score!)], { axis: 1 });
   };
   const dBias = () => {
     const { units } = way;

@@ -1,12 +1,12 @@
 /**
- * Recurrent layers beside what Keras's fixtures hold: dropout, which drops at random, against weights scaled by the
- * same mask; options that are refused, and in which words.
+ * Recurrent layers beside what sequences.test.ts compares: dropout, for masks that Keras was given too; options that are refused, and in which words.
  */
 
+import { readFileSync } from "node:fs";
 import { normals, runOnce, worstError } from "../../../test/support/graph-runner.ts";
-import { GraphBuilder } from "../../onnx/builder.ts";
+import { gradients } from "../../autodiff/backward.ts";
+import { GraphBuilder, type Value } from "../../onnx/builder.ts";
 import { GATE_ACTIVATIONS } from "../../onnx/gate-activations.ts";
-import { elementCount } from "../../tensor/tensor.ts";
 import { inKerasOrder } from "../layer.ts";
 import { buildNetwork, parseNetwork } from "../network.ts";
 
@@ -42,40 +42,69 @@ function build(layers: Layer[], training: boolean) {
   return { graph, built, feeds };
 }
 
-describe("recurrent dropout and dropout", () => {
-  test.each([
-    ["SimpleRNN", {}],
-    ["LSTM", {}],
-    ["GRU", { reset_after: true }],
-    ["GRU", { reset_after: false }],
-  ])("%s %p drops the same inputs and states at every step", async (class_name, more) => {
-    const config = { units: UNITS, name: "cell", return_sequences: true, ...more };
-    const dropping = { ...config, dropout: 0.5, recurrent_dropout: 0.2 };
-    const { graph, built, feeds } = build([{ class_name, config: dropping }], true);
-    expect(built.randomInputs.map(({ shape }) => shape)).toEqual([
-      [BATCH, DEPTH],
-      [BATCH, UNITS],
-    ]);
-    const kept: Record<string, number[]> = { [DEPTH]: [1, 0, 1], [UNITS]: [0, 1, 1, 1] };
-    const masks = built.randomInputs.map(({ name, shape }) => {
-      const row = kept[shape[1]!]!;
-      return [name, { shape, datatype: "BOOL" as const, data: Uint8Array.from([...row, ...row]) }];
-    });
-    const { y } = await runOnce(graph, { ...feeds, ...Object.fromEntries(masks) });
+type Values = { shape: number[]; data: number[] };
+type Dropped = {
+  architecture: unknown;
+  x: Values;
+  weights: Record<string, Values>;
+  /** [batch, size], or [batch, gates·size] where each gate drops elements of its own. */
+  keeps: Values[];
+  y: Values;
+  cotangent: Values;
+  gradients: Record<string, Values>;
+};
 
-    // A unit that is dropped reads as a row of zeros in the matrix behind it.
-    const plain = build([{ class_name, config }], false);
-    const scaled = (name: string, row: number[], rate: number) => {
-      const { shape, data } = feeds[name]!;
-      const width = elementCount(shape) / row.length;
-      return { shape, data: data.map((v, i) => (v * row[Math.floor(i / width)]!) / (1 - rate)) };
-    };
-    const expected = await runOnce(plain.graph, {
-      ...plain.feeds,
-      "cell/kernel": scaled("cell/kernel", kept[DEPTH]!, 0.5),
-      "cell/recurrent_kernel": scaled("cell/recurrent_kernel", kept[UNITS]!, 0.2),
+const file = new URL("../../../test/fixtures/keras/recurrent-dropout.json", import.meta.url);
+const DROPPED = JSON.parse(readFileSync(file, "utf8")) as Record<string, Dropped>;
+
+describe("recurrent dropout and dropout", () => {
+  test.each(Object.entries(DROPPED))("of %s drop as in Keras 3, forwards and backwards", async (_, given) => {
+    const graph = new GraphBuilder("case");
+    const x = graph.input("x", "FP32", given.x.shape);
+    const values = new Map<string, Value>([["x", x]]);
+    const built = buildNetwork(parseNetwork(given.architecture), graph, [x], {
+      training: true,
+      weightValue(spec) {
+        const value = graph.input(spec.name, "FP32", spec.shape);
+        values.set(spec.name, value);
+        return value;
+      },
     });
-    expect(worstError(y!.data as Float32Array, expected.y!.data as Float32Array)).toBeLessThan(2e-5);
+    expect(built.randomInputs.map(({ shape }) => shape)).toEqual(given.keeps.map(({ shape }) => shape));
+    const { shape, data } = given.cotangent;
+    const c = graph.initializer("c", { datatype: "FP32", shape, data: Float32Array.from(data) });
+    const y = inKerasOrder(graph, built.outputs[0]!);
+    const loss = graph.op("ReduceSum", [graph.op("Mul", [y, c])], { keepdims: 0 });
+    const names = Object.keys(given.gradients);
+    const found = gradients(
+      graph,
+      loss,
+      names.map((name) => values.get(name)!),
+    );
+    for (const [i, name] of names.entries()) graph.output(found[i]!, `of ${name}`);
+    graph.output(y, "y");
+    const floats = Object.entries({ x: given.x, ...given.weights }).map(([name, fed]) => [
+      name,
+      { shape: fed.shape, data: Float32Array.from(fed.data) },
+    ]);
+    const masks = built.randomInputs.map(({ name }, i) => {
+      const kept = given.keeps[i]!;
+      return [name, { shape: kept.shape, datatype: "BOOL" as const, data: Uint8Array.from(kept.data) }];
+    });
+    const results = await runOnce(graph, Object.fromEntries([...floats, ...masks]));
+    const wrong = Object.entries({ y: given.y, ...given.gradients }).filter(([name, expected]) => {
+      const received = results[name === "y" ? name : `of ${name}`]!;
+      return !(worstError(received.data as Float32Array, expected.data) < 2e-5);
+    });
+    expect(wrong.map(([name]) => name)).toEqual([]);
+  });
+
+  test("drop elements of its own for each gate when Keras is told so", () => {
+    const { built } = build(
+      [{ class_name: "GRU", config: { units: 2, dropout: 0.5, implementation: 1 } }],
+      true,
+    );
+    expect(built.randomInputs.map(({ shape }) => shape)).toEqual([[BATCH, 3 * DEPTH]]);
   });
 
   test("are gone where the graph does not train", () => {

@@ -5,8 +5,8 @@
  * The projection of all inputs is one matrix product outside the recurrence; the recurrence itself is a sequence
  * operator (lib/onnx/sequence-cells.ts), or, in graphs that do not train and without a mask, ONNX's own operator.
  *
- * Accepted without effect: unroll, implementation, use_cudnn, seed. Refused: stateful, time_major. Recurrent dropout
- * drops the same elements of the state for all gates, as dropout does of the input.
+ * Accepted without effect: unroll, use_cudnn, seed. Refused: stateful, time_major. As in Keras, dropout of the input
+ * drops the same elements for all gates; with recurrent dropout, or implementation 1, each gate drops its own.
  */
 
 import { InvalidModelError } from "../../errors.ts";
@@ -14,7 +14,7 @@ import type { GraphBuilder, Value } from "../../onnx/builder.ts";
 import { GATE_ACTIVATIONS } from "../../onnx/gate-activations.ts";
 import type { Attributes } from "../../onnx/graph.ts";
 import { ONNX_TYPE } from "../../onnx/proto.ts";
-import { appendSequence, type SequenceOp } from "../../onnx/sequence-cells.ts";
+import { appendSequence, partsOf, type SequenceOp } from "../../onnx/sequence-cells.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import { lookUp } from "../config-reader.ts";
 import type { ApplyLayer, CallArguments, LayerContext, LayerValue } from "../layer.ts";
@@ -90,7 +90,8 @@ export function recurrent(
   const zeroOutput = config.boolean("zero_output_for_mask", false);
   config.unset("stateful", false);
   config.unset("time_major", false);
-  config.ignore("unroll", "implementation", "use_cudnn", "seed", "input_length", "input_dim");
+  config.ignore("unroll", "use_cudnn", "seed", "input_length", "input_dim");
+  const dropsByGate = config.raw("implementation") === 1 || recurrentDropout > 0;
   refusePenalties(config);
   const cell = cellOf({ units, activations: [gate, candidate] });
 
@@ -139,13 +140,15 @@ export function recurrent(
         ...Value[],
       ];
     } else {
-      const seen = dropped(c, steps, dropout, [steps.shape[1]!, depth]);
+      const batch = steps.shape[1]!;
+      const ownMasks = dropsByGate ? cell.gates : 1;
+      const keepInputs = keepMask(c, dropout, [batch, ownMasks * depth]);
       const states = initial ?? Array.from({ length: cell.states }, () => zeroState(graph, steps, units));
       const taken = [
-        affine(graph, seen, kernel, bias?.bias),
+        projected(graph, steps, kernel, bias?.bias, keepInputs && partsOf(graph, keepInputs, ownMasks)),
         matrix,
         mask,
-        keepMask(c, recurrentDropout, [steps.shape[1]!, units]),
+        keepMask(c, recurrentDropout, [batch, width]),
         states[0],
         states[1] ?? bias?.recurrentBias,
       ];
@@ -199,10 +202,20 @@ function initialStates(
   });
 }
 
-/** The same elements of every step dropped. */
-function dropped(c: LayerContext, x: Value, rate: number, shape: readonly (number | string)[]): Value {
-  const keep = keepMask(c, rate, shape);
-  return keep ? c.graph.op("Mul", [x, keep]) : x;
+/** All inputs by the kernel, the same elements of every step dropped: for all gates alike, or for each its own. */
+function projected(
+  graph: GraphBuilder,
+  x: Value,
+  kernel: Value,
+  bias: Value | undefined,
+  keeps: readonly Value[] | undefined,
+): Value {
+  if (!keeps) return affine(graph, x, kernel, bias);
+  const parts = partsOf(graph, kernel, keeps.length).map((part, i) =>
+    affine(graph, graph.op("Mul", [x, keeps[i]!]), part),
+  );
+  const joined = parts.length === 1 ? parts[0]! : graph.op("Concat", parts, { axis: 2 });
+  return bias ? graph.op("Add", [joined, bias]) : joined;
 }
 
 /** FP32, 1/(1 - rate) for what is kept; undefined where nothing is dropped. */

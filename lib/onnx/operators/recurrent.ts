@@ -7,7 +7,8 @@
  *
  * Moiety's forms of recurrence that is trained, RnnSequence, GruSequence and LstmSequence (`sequence-cells.ts` says
  * what they compute): Z [steps, batch, gates·units], the projected inputs with their bias, R [units, gates·units],
- * mask BOOL [steps, batch, 1]?, keep [batch, units]?, h0 [batch, units], and c0 (LSTM) or the bias of the recurrent
+ * mask BOOL [steps, batch, 1]?, keep
+ * [batch, gates·units]?, h0 [batch, units], and c0 (LSTM) or the bias of the recurrent
  * candidate [units] (GRU)? -> all states h [steps, batch, units], the last, and for LSTM the last c; on request what
  * their gradients need again, [steps, batch, units] each.
  */
@@ -72,7 +73,7 @@ const sequence =
       [0, [steps, batch, gates * units]],
       [1, [units, gates * units]],
       [2, [steps, batch, 1]],
-      [3, [batch, units]],
+      [3, [batch, gates * units]],
       [4, [batch, units]],
       [5, extra === "bias" ? [units] : [batch, units]],
     ];

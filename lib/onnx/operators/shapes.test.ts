@@ -324,7 +324,7 @@ function recurrence(): Case[] {
       }
       for (const reverse of [0, 1])
         for (const mask of [undefined, typed("BOOL", steps, batch, 1)])
-          for (const keep of [undefined, x(batch, units)])
+          for (const keep of [undefined, x(batch, gates * units)])
             cases.push({
               op: `${op[0]}${op.slice(1).toLowerCase()}Sequence`.replace("Lstms", "LstmS"),
               inputs: [
