@@ -130,7 +130,10 @@ export class JetStreamArtifactStore implements ArtifactStore {
     try {
       for (let n = 0; n < chunks; n++) {
         const chunk = bytes.subarray(n * CHUNK_BYTES, (n + 1) * CHUNK_BYTES);
-        unacknowledged.push(this.#link.jetstream.publish(subject, chunk));
+        const acknowledged = this.#link.jetstream.publish(subject, chunk);
+        // One that is refused before those sent earlier are acknowledged is heard of in its turn.
+        acknowledged.catch(() => {});
+        unacknowledged.push(acknowledged);
         if (unacknowledged.length >= WINDOW) await unacknowledged.shift();
       }
       await Promise.all(unacknowledged);
