@@ -61,6 +61,9 @@ export default {
     "model.aliasMoved"(this: Inference) {
       this.registrySync?.poke();
     },
+    "model.configured"(this: Inference) {
+      this.registrySync?.poke();
+    },
     "$broker.started"(this: Inference) {
       this.registrySync?.start();
     },

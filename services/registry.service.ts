@@ -7,6 +7,7 @@ import { broadcastOf } from "../mixins/config.ts";
 import { storeMixin, type WithStore } from "../mixins/store.ts";
 import {
   ALIAS_PARAMS,
+  CONFIGURE_PARAMS,
   MODEL_PARAMS,
   NO_PARAMS,
   PROMOTE_PARAMS,
@@ -64,6 +65,13 @@ export default {
         return this.registry.setAlias(ctx.params.model, ctx.params.alias, ctx.params.version);
       },
     },
+    configure: {
+      ...IDEMPOTENT,
+      params: CONFIGURE_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.configure">>) {
+        return this.registry.configure(ctx.params.model, ctx.params.configuration);
+      },
+    },
     promote: {
       ...IDEMPOTENT,
       params: PROMOTE_PARAMS,
@@ -78,6 +86,7 @@ export default {
     this.registry = new ModelRegistry(this.store.records, this.store.artifacts, {
       onPublished: (fact) => emit("model.published", fact),
       onAliasMoved: (fact) => emit("model.aliasMoved", fact),
+      onConfigured: (fact) => emit("model.configured", fact),
     });
   },
 } satisfies Schema;

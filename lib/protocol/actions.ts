@@ -6,6 +6,7 @@
 import type { ArtifactRef } from "../store/store.ts";
 import type { ModelMetadata, PredictRequest, PredictResponse, Readiness } from "./inference.ts";
 import type { Job, JobState, TrainingSpec } from "./jobs.ts";
+import type { ModelConfiguration } from "./model-configuration.ts";
 import type {
   Evaluation,
   Lineage,
@@ -39,6 +40,11 @@ export interface Actions {
     result: ModelVersion;
   };
   "registry.setAlias": { params: { model: string; alias: string; version: number }; result: ModelRecord };
+  /** Replaces how the model is served, on every node. */
+  "registry.configure": {
+    params: { model: string; configuration: ModelConfiguration };
+    result: ModelRecord;
+  };
   /** Moves the production alias unless the version scores worse than the one it points at. */
   "registry.promote": {
     params: { model: string; version: number };

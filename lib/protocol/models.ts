@@ -2,6 +2,7 @@
 
 import type { ArtifactRef } from "../store/store.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
+import type { ModelConfiguration } from "./model-configuration.ts";
 import type { InitialWeightsRecord } from "./weights.ts";
 
 export type ModelSignature = { inputs: TensorSpec[]; outputs: TensorSpec[] };
@@ -101,6 +102,8 @@ export type ModelRecord = {
   latestVersion: number;
   /** `production` is what answers requests that name no version. */
   aliases: Record<string, number>;
+  /** How it is served; undefined: as each node does by default. */
+  configuration?: ModelConfiguration;
 };
 
 export const PRODUCTION_ALIAS = "production";

@@ -20,6 +20,7 @@ beforeEach(async () => {
     now: () => Date.parse("2030-01-01T00:00:00Z"),
     onPublished: (fact) => facts.push(fact),
     onAliasMoved: (fact) => facts.push(fact),
+    onConfigured: (fact) => facts.push(fact),
   });
   facts = [];
   onnx = await store.artifacts.put(new Uint8Array([1, 2, 3]));
@@ -98,6 +99,26 @@ test("says which version it does not have and which ones it has", async () => {
       type: "MODEL_VERSION_NOT_FOUND",
       data: { model: "mnist", version, available: [1, "canary"] },
     });
+});
+
+test("keeps how a model is served beside its aliases, whoever changes which at once", async () => {
+  await registry.publish(publication());
+  await registry.publish(publication());
+  facts.length = 0;
+  await Promise.all([
+    registry.configure("mnist", { batching: { maxRows: 4 } }),
+    registry.setAlias("mnist", "production", 1),
+    registry.setAlias("mnist", "canary", 2),
+  ]);
+  expect(await registry.get("mnist")).toMatchObject({
+    aliases: { production: 1, canary: 2 },
+    configuration: { batching: { maxRows: 4 } },
+  });
+  expect(facts).toContainEqual({ model: "mnist" });
+  const { configuration } = await registry.configure("mnist", { cache: { enabled: false } });
+  expect(configuration).toEqual({ cache: { enabled: false } });
+  expect(await rejection(registry.configure("other", {}))).toBe("MODEL_NOT_FOUND");
+  expect(await rejection(registry.configure("mnist", { batch: {} }))).toBe("INVALID_INPUT");
 });
 
 test("gives twenty concurrent publishers twenty different versions", async () => {

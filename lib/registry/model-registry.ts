@@ -23,9 +23,10 @@ import {
   parseVersionNumber,
 } from "./model-names.ts";
 import { judgePromotion } from "./promotion.ts";
+import { readModelConfiguration } from "./read-configuration.ts";
 
 type Move = { alias: string; version: number };
-type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases">;
+type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases" | "configuration">;
 export type Publication = Omit<ModelVersion, "version" | "createdAt">;
 export type Promotion = { promoted: boolean; reason: string; record: ModelRecord };
 
@@ -35,6 +36,7 @@ export type ModelRegistryOptions = {
   /** Told of every publication that succeeded; of one that was repeated, again. */
   onPublished?: (fact: { model: string; version: number }) => void;
   onAliasMoved?: (fact: { model: string; alias: string; version: number }) => void;
+  onConfigured?: (fact: { model: string }) => void;
 };
 
 /** Each lost race means that somebody else published or moved an alias: so many in a row is a bug. */
@@ -52,7 +54,8 @@ export class ModelRegistry {
   ) {
     this.#records = records;
     this.#artifacts = artifacts;
-    this.#options = { now: Date.now, onPublished: () => {}, onAliasMoved: () => {}, ...options };
+    const unheard = { onPublished: () => {}, onAliasMoved: () => {}, onConfigured: () => {} };
+    this.#options = { now: Date.now, ...unheard, ...options };
   }
 
   /** Every model that has a version, by name. */
@@ -103,6 +106,18 @@ export class ModelRegistry {
     return published;
   }
 
+  /**
+   * Replaces how a model is served.
+   * @throws {ModelNotFoundError} {InvalidInputError}
+   */
+  async configure(model: string, value: unknown): Promise<ModelRecord> {
+    const configuration = readModelConfiguration(value);
+    const change = { change: { configuration }, outcome: undefined };
+    const { record } = await this.#rewrite(model, async () => change);
+    this.#options.onConfigured({ model });
+    return record;
+  }
+
   /** Points an alias at a version. @throws {ModelVersionNotFoundError} {InvalidInputError} */
   async setAlias(model: string, alias: string, version: number): Promise<ModelRecord> {
     assertAliasName(alias);
@@ -151,20 +166,34 @@ export class ModelRegistry {
       }
   }
 
-  /** Moves an alias by compare-and-set, deciding anew whenever somebody else came first. */
+  /** Moves an alias, unless it is where it should be. */
   async #change<T>(
     model: string,
     decide: (current: ModelRecord) => Promise<{ move: Move | undefined; outcome: T }>,
   ): Promise<{ record: ModelRecord; outcome: T }> {
+    let moved: Move | undefined;
+    const result = await this.#rewrite(model, async (record) => {
+      const { move, outcome } = await decide(record);
+      moved = move && record.aliases[move.alias] !== move.version ? move : undefined;
+      const change = moved && { aliases: { ...record.aliases, [moved.alias]: moved.version } };
+      return { change, outcome };
+    });
+    if (moved) this.#options.onAliasMoved({ model, ...moved });
+    return result;
+  }
+
+  /** Changes a model's record by compare-and-set, deciding anew whenever somebody else came first. */
+  async #rewrite<T>(
+    model: string,
+    decide: (current: ModelRecord) => Promise<{ change: Partial<StoredModel> | undefined; outcome: T }>,
+  ): Promise<{ record: ModelRecord; outcome: T }> {
     for (let attempt = 1; ; attempt++) {
       const { record, entry } = await this.#read(model);
-      const { move, outcome } = await decide(record);
-      if (!move || record.aliases[move.alias] === move.version) return { record, outcome };
-      const aliases = { ...record.aliases, [move.alias]: move.version };
+      const { change, outcome } = await decide(record);
+      if (!change) return { record, outcome };
       try {
-        await this.#records.update(entry.key, { ...entry.value, aliases }, entry.revision);
-        this.#options.onAliasMoved({ model, ...move });
-        return { record: { ...record, aliases }, outcome };
+        await this.#records.update(entry.key, { ...entry.value, ...change }, entry.revision);
+        return { record: { ...record, ...change }, outcome };
       } catch (error) {
         if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;
       }

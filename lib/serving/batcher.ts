@@ -40,9 +40,9 @@ export type BatchPolicy = {
   /** Most requests waiting. */
   maxQueue: number;
   /** Priorities 1 to this are told apart; what asks for a later one is served with the last. @default 16 */
-  priorityLevels?: number;
+  priorityLevels?: number | undefined;
   /** Of requests that ask for none. @default the middle level, so that there are some before and some after it */
-  defaultPriority?: number;
+  defaultPriority?: number | undefined;
 };
 
 export type SubmitOptions = {
@@ -65,7 +65,7 @@ export type BatcherOptions = {
 export class Batcher {
   readonly #name: ModelName;
   readonly #runner: BatchRunner;
-  readonly #policy: BatchPolicy;
+  #policy: BatchPolicy;
   readonly #clock: Clock;
   readonly #metrics: MetricSink;
   readonly #labels: { model: string };
@@ -90,6 +90,12 @@ export class Batcher {
     this.#deadlines = new Deadlines(clock);
     this.#mergeable = model.batchable;
     this.#shapesVary = model.signature.inputs.some(({ shape }) => shape.slice(1).includes(-1));
+  }
+
+  /** Holds for what comes from now on; what waits keeps the place it has. */
+  set policy(policy: BatchPolicy) {
+    this.#policy = policy;
+    if (this.#queue.size > 0) this.#pumpSoon();
   }
 
   /** Requests waiting for a batch. */

@@ -44,7 +44,7 @@ export class MemoryCache {
   }
 
   /** Copies `tensors`. What would not fit even alone is not kept. */
-  put(key: string, tensors: readonly Tensor[]): void {
+  put(key: string, tensors: readonly Tensor[], ttlMs = this.#ttlMs): void {
     const bytes = tensors.reduce((sum, { data }) => sum + TENSOR_BYTES + dataBytes(data), ENTRY_BYTES);
     if (bytes > this.#maxBytes) return;
     this.#drop(key);
@@ -53,7 +53,7 @@ export class MemoryCache {
       shape: [...tensor.shape],
       data: (tensor.data as NumericArray).slice(),
     }));
-    this.#entries.set(key, { tensors: owned, bytes, expiresAt: this.#clock.now() + this.#ttlMs });
+    this.#entries.set(key, { tensors: owned, bytes, expiresAt: this.#clock.now() + ttlMs });
     this.#bytes += bytes;
     for (const oldest of this.#entries.keys()) {
       if (this.#bytes <= this.#maxBytes) break;

@@ -388,6 +388,46 @@ describe("the cache on the way", () => {
   });
 });
 
+describe("a model's configuration", () => {
+  it("says which versions are loaded", async () => {
+    for (const scale of [10, 20, 30, 40]) await publish("m", scale);
+    await registry.setAlias("m", "old", 1);
+    await server.sync();
+    for (const [versions, loaded] of [
+      [{ latest: 1 }, ["1", "4"]],
+      [{ numbers: [2, 3, 9] }, ["1", "2", "3"]],
+      ["all", ["1", "2", "3", "4"]],
+      [undefined, ["1", "3", "4"]],
+    ] as const) {
+      await registry.configure("m", versions === undefined ? {} : { versions });
+      await server.sync();
+      expect((await server.metadata("m")).versions).toEqual(loaded);
+    }
+  });
+
+  it("can keep predictions out of the cache", async () => {
+    await publish("m", 10);
+    await registry.configure("m", { cache: { enabled: false } });
+    await server.sync();
+    for (let i = 0; i < 2; i++) expect((await server.predict(ask())).cached).toBe(false);
+    await registry.configure("m", {});
+    await server.sync();
+    expect((await server.predict(ask())).cached).toBe(false);
+    expect((await server.predict(ask())).cached).toBe(true);
+  });
+
+  it("bounds the queue of versions that are loaded already, and the time in it", async () => {
+    await publish("m", 10);
+    await server.sync();
+    await registry.configure("m", { queue: { maxRequests: 1 } });
+    await server.sync();
+    const answers = await Promise.allSettled([1, 2, 3].map(() => server.predict(ask({ cache: false }))));
+    expect(answers.map((answer) => (answer.status === "rejected" ? errorType(answer.reason) : "ok"))).toEqual(
+      ["ok", "QUEUE_FULL", "QUEUE_FULL"],
+    );
+  });
+});
+
 it("honours the caller's deadline and signal", async () => {
   await publish("m", 10);
   await server.sync();

@@ -2,7 +2,7 @@
  * The data plane of one node: which versions are loaded, and every prediction's way from request to answer. It
  * follows the registry (`sync`): loads what should be served beside what is, switches once the new is warm, then
  * drains and unloads the old. A version that fails to load is remembered with its reason and leaves the rest
- * serving. Serves every version an alias points to and the two newest of each model.
+ * serving. Serves every version an alias points to, and those its configuration asks for.
  */
 
 import {
@@ -182,7 +182,8 @@ export class ModelServer {
     const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable);
     const outputs = checkOutputs(request.outputs, loaded.signature);
     const { cache } = this.#options;
-    if (!cache || request.cache === false)
+    const { enabled = true, ttlSeconds } = this.#models.get(name.model)?.record.configuration?.cache ?? {};
+    if (!cache || !enabled || request.cache === false)
       return batcher
         .submit(inputs, outputs, { deadlineMs, signal, priority })
         .then((answer) => ({ ...name, outputs: answer, cached: false }));
@@ -193,16 +194,27 @@ export class ModelServer {
         deadlineMs,
         signal,
         what,
+        ttlMs: ttlSeconds === undefined ? undefined : ttlSeconds * 1000,
       })
       .then((answer) => ({ ...name, ...answer }));
   }
 
-  /** The soonest of what the request, its call and this node allow. */
-  #deadlineMs(
-    { timeoutMs = Number.POSITIVE_INFINITY }: PredictRequest,
-    { deadlineMs }: SubmitOptions,
-  ): number {
-    return Math.min(timeoutMs, deadlineMs ?? this.#options.timeoutMs);
+  /** The soonest of what the request, its call, its model and this node allow. */
+  #deadlineMs({ model, timeoutMs }: PredictRequest, { deadlineMs }: SubmitOptions): number {
+    const configured = this.#models.get(model)?.record.configuration?.queue?.timeoutMs;
+    const ownMs = deadlineMs ?? this.#options.timeoutMs;
+    return Math.min(timeoutMs ?? ownMs, configured ?? ownMs, ownMs);
+  }
+
+  #policyOf({ configuration: { batching, queue } = {} }: ModelRecord): BatchPolicy {
+    const { policy } = this.#options;
+    return {
+      maxBatchRows: batching?.maxRows ?? policy.maxBatchRows,
+      queueDelayMs: batching?.queueDelayMs ?? policy.queueDelayMs,
+      maxQueue: queue?.maxRequests ?? policy.maxQueue,
+      priorityLevels: queue?.priorityLevels,
+      defaultPriority: queue?.defaultPriority,
+    };
   }
 
   /** The version that answers; undefined when the registry, as last read, knows no such model or version. */
@@ -265,6 +277,7 @@ export class ModelServer {
       const model = this.#models.get(record.model) ?? new ServedModel(record);
       model.record = record;
       this.#models.set(record.model, model);
+      for (const { batcher } of model.readyVersions()) batcher.policy = this.#policyOf(record);
       this.#reconcile(model);
     }
     for (const name of gone) {
@@ -293,13 +306,14 @@ export class ModelServer {
 
   #load(model: ServedModel, number: number, wantedAs: string, attempts: number): void {
     const name = { model: model.record.model, version: String(number) };
-    const { pool, catalog, location, policy, clock, metrics, onLoaded, onLoadFailed } = this.#options;
+    const { pool, catalog, location, clock, metrics, onLoaded, onLoadFailed } = this.#options;
     model.versions.set(number, { state: "loading", number });
     this.#transition(modelId(name), async () => {
       try {
         const { artifacts, labels } = await catalog.version(name.model, number);
         const { digest } = artifacts.onnx;
         const loaded = await pool.load(name, { location, digest });
+        const policy = this.#policyOf(model.record);
         const batcher = new Batcher({ name, model: loaded, runner: pool, policy, clock, metrics });
         const ready: ReadyVersion = { name, number, loaded, digest, labels, batcher };
         model.versions.set(number, { state: "ready", number, ready });

@@ -30,6 +30,13 @@ export type PredictionCacheOptions = {
   redis?: RedisCache | undefined;
 };
 
+export type AnswerOptions = SubmitOptions & {
+  /** What is asked, for error messages. */
+  what: string;
+  /** How long the answer is kept, if it has to be computed. @default the cache's own */
+  ttlMs?: number | undefined;
+};
+
 type Flight = { waiters: Set<Pending<CachedAnswer>>; controller: AbortController };
 
 export class PredictionCache {
@@ -52,19 +59,19 @@ export class PredictionCache {
    * The cached answer, or the one computed now.
    * @throws what `compute` throws; {DeadlineExceededError} {CancelledError} for this waiter alone
    */
-  answer(key: string, compute: Compute, options: SubmitOptions & { what: string }): Promise<CachedAnswer> {
+  answer(key: string, compute: Compute, options: AnswerOptions): Promise<CachedAnswer> {
     const held = this.#memory.get(key);
     if (held) {
       this.#metrics.increment("moiety.cache.hits", { tier: "memory" });
       return Promise.resolve({ outputs: held, cached: true });
     }
-    const { what, deadlineMs = Number.POSITIVE_INFINITY, signal } = options;
+    const { what, deadlineMs = Number.POSITIVE_INFINITY, signal, ttlMs } = options;
     if (signal?.aborted) return Promise.reject(new CancelledError(what));
     if (deadlineMs <= 0) return Promise.reject(new DeadlineExceededError(what, deadlineMs));
 
     let flight = this.#flights.get(key);
     if (flight) this.#metrics.increment("moiety.cache.hits", { tier: "flight" });
-    else flight = this.#launch(key, compute);
+    else flight = this.#launch(key, compute, ttlMs);
     return this.#wait(key, flight, what, deadlineMs, signal);
   }
 
@@ -75,33 +82,38 @@ export class PredictionCache {
     this.#redis?.close();
   }
 
-  #launch(key: string, compute: Compute): Flight {
+  #launch(key: string, compute: Compute, ttlMs: number | undefined): Flight {
     const flight: Flight = { waiters: new Set(), controller: new AbortController() };
     this.#flights.set(key, flight);
     const land = (settle: (waiter: Pending<CachedAnswer>) => void) => {
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
       for (const waiter of [...flight.waiters]) settle(waiter);
     };
-    this.#lookUpOrCompute(key, compute, flight.controller.signal).then(
+    this.#lookUpOrCompute(key, compute, ttlMs, flight.controller.signal).then(
       (answer) => land((waiter) => waiter.succeed(answer)),
       (error: Error) => land((waiter) => waiter.fail(error)),
     );
     return flight;
   }
 
-  async #lookUpOrCompute(key: string, compute: Compute, signal: AbortSignal): Promise<CachedAnswer> {
+  async #lookUpOrCompute(
+    key: string,
+    compute: Compute,
+    ttlMs: number | undefined,
+    signal: AbortSignal,
+  ): Promise<CachedAnswer> {
     if (this.#redis) {
       const shared = await this.#redis.get(key);
       if (shared) {
         this.#metrics.increment("moiety.cache.hits", { tier: "redis" });
-        this.#memory.put(key, shared);
+        this.#memory.put(key, shared, ttlMs);
         return { outputs: shared, cached: true };
       }
     }
     this.#metrics.increment("moiety.cache.misses");
     const outputs = await compute(signal);
-    this.#memory.put(key, outputs);
-    this.#redis?.put(key, outputs);
+    this.#memory.put(key, outputs, ttlMs);
+    this.#redis?.put(key, outputs, ttlMs);
     return { outputs, cached: false };
   }
 

@@ -85,7 +85,7 @@ export class RedisCache {
   }
 
   /** Writes in the background; never throws. */
-  put(key: string, tensors: readonly Tensor[]): void {
+  put(key: string, tensors: readonly Tensor[], ttlMs = this.#ttlMs): void {
     if (this.#writes >= MAX_WRITES_IN_FLIGHT || !this.#mayAsk()) return;
     const encoded = encodePrediction(tensors);
     if (encoded.byteLength > MAX_VALUE_BYTES) {
@@ -93,7 +93,7 @@ export class RedisCache {
       return;
     }
     this.#writes++;
-    void this.#attempt(this.#redis.set(this.#prefix + key, encoded, "PX", this.#ttlMs)).then(() => {
+    void this.#attempt(this.#redis.set(this.#prefix + key, encoded, "PX", ttlMs)).then(() => {
       this.#writes--;
     });
   }

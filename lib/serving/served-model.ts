@@ -33,7 +33,7 @@ export type HeldVersion =
       wantedAs: string;
     };
 
-/** How many of a model's newest versions are served besides those that aliases point to. */
+/** How many of a model's newest versions are served where its configuration does not say. */
 const LATEST_SERVED = 2;
 
 export class ServedModel {
@@ -46,17 +46,26 @@ export class ServedModel {
     this.record = record;
   }
 
-  /** Versions that should be loaded, and as what: "latest", alias names. */
+  /** Versions that should be loaded, and as what: "policy", alias names. */
   wanted(): Map<number, string> {
-    const { versions, aliases } = this.record;
+    const { aliases } = this.record;
     const wanted = new Map<number, string>();
     const add = (version: number, as: string) => {
       const before = wanted.get(version);
       wanted.set(version, before ? `${before} ${as}` : as);
     };
-    for (const version of versions.toSorted((a, b) => a - b).slice(-LATEST_SERVED)) add(version, "latest");
+    for (const version of this.#byPolicy()) add(version, "policy");
     for (const alias of Object.keys(aliases).sort()) add(aliases[alias]!, alias);
     return wanted;
+  }
+
+  /** Versions to load whether or not an alias points to them. */
+  #byPolicy(): number[] {
+    const { versions, configuration } = this.record;
+    const policy = configuration?.versions ?? { latest: LATEST_SERVED };
+    if (policy === "all") return versions;
+    if ("numbers" in policy) return versions.filter((version) => policy.numbers.includes(version));
+    return versions.toSorted((a, b) => a - b).slice(-policy.latest);
   }
 
   /** Points every alias at its target once that is loaded; forgets aliases that are gone. */

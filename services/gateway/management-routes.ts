@@ -32,6 +32,11 @@ export function managementRoutes(backend: Backend): Route[] {
       path: "/api/models/:model/aliases/:alias",
       handle: (exchange) => moveAlias(backend, exchange),
     },
+    {
+      method: "PUT",
+      path: "/api/models/:model/configuration",
+      handle: (exchange) => configure(backend, exchange),
+    },
     { method: "POST", path: "/api/jobs", handle: (exchange) => startJob(backend, exchange) },
     { method: "GET", path: "/api/jobs", handle: (exchange) => listJobs(backend, exchange) },
     {
@@ -62,6 +67,11 @@ async function moveAlias(backend: Backend, { request, params }: Exchange): Promi
     });
   const moved = { model: params.model!, alias: params.alias!, version: version as number };
   return json(await backend.call("registry.setAlias", moved));
+}
+
+async function configure(backend: Backend, { request, params }: Exchange): Promise<Reply> {
+  const configuration = parseJsonObject(await readBody(request, backend.bodyLimits));
+  return json(await backend.call("registry.configure", { model: params.model!, configuration }));
 }
 
 async function startJob(backend: Backend, { request }: Exchange): Promise<Reply> {

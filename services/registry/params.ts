@@ -13,6 +13,9 @@ export const VERSION_PARAMS = { $$strict: true, model: NAME, version: `${NAME}|o
 export const PROMOTE_PARAMS = { $$strict: true, model: NAME, version: COUNT } as const;
 export const ALIAS_PARAMS = { ...PROMOTE_PARAMS, alias: "string" } as const;
 
+/** What may be in a configuration is decided, field by field, by lib/registry. */
+export const CONFIGURE_PARAMS = { ...MODEL_PARAMS, configuration: "any" } as const;
+
 const TENSORS = {
   type: "array",
   min: 1,
