@@ -2,10 +2,13 @@
  * What becomes of one claimed job: train, convert, evaluate, publish, promote, in that order. Every finished stage
  * is recorded, so that an attempt on another node goes on from the stored checkpoint instead of training again, and
  * a version that was already published is not published twice.
+ *
+ * A job that is cancelled ends without waiting for an answer, but for the registry's: what it was asked for may be done,
+ * and cannot be undone. A version that was published before the job heard of its cancellation stays, unpromoted.
  */
 
 import { setTimeout as wait } from "node:timers/promises";
-import { errorMessage, errorType } from "../errors.ts";
+import { DrainingError, errorMessage, errorType } from "../errors.ts";
 import type { ActionName, ActionParams, ActionResult } from "../protocol/actions.ts";
 import type { Job, JobStage } from "../protocol/jobs.ts";
 import type { Evaluation, ModelVersion } from "../protocol/models.ts";
@@ -14,6 +17,7 @@ import { type TrainStageOptions, trainStage } from "./train-stage.ts";
 export type PipelineOptions = TrainStageOptions & { codeVersion: string };
 
 const STAGE_TIMEOUT_MS = 30 * 60_000;
+const REGISTRY_TIMEOUT_MS = 30_000;
 /** A service that restarts is back within this many tries. */
 const CALL_ATTEMPTS = 6;
 const CALL_RETRY_MS = 1000;
@@ -78,10 +82,11 @@ export async function runJob(
       parity: converted.parity,
     },
   });
-  const promoted = spec.promote
-    ? (await call(options, signal, "registry.promote", { model: spec.model, version: version.version }))
-        .promoted
-    : false;
+  const promoted =
+    spec.promote && !isCancelled(signal)
+      ? (await call(options, signal, "registry.promote", { model: spec.model, version: version.version }))
+          .promoted
+      : false;
   return resultOf(version, evaluation, trained.trainSeconds, promoted);
 }
 
@@ -91,7 +96,7 @@ function resultOf(version: ModelVersion, evaluation: Evaluation, trainSeconds: n
 
 /**
  * Calls another service, again while it says that a later try may succeed. Once the signal is aborted the answer is
- * not waited for.
+ * not waited for, unless it is the registry's to a job that is cancelled.
  */
 async function call<A extends ActionName>(
   options: PipelineOptions,
@@ -99,10 +104,12 @@ async function call<A extends ActionName>(
   action: A,
   params: ActionParams<A>,
 ): Promise<ActionResult<A>> {
+  const isLasting = action.startsWith("registry.");
+  const timeout = isLasting ? REGISTRY_TIMEOUT_MS : STAGE_TIMEOUT_MS;
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
-      return await unlessAborted(options.call(action, params, { timeout: STAGE_TIMEOUT_MS }), signal);
+      return await unlessAborted(options.call(action, params, { timeout }), signal, isLasting);
     } catch (error) {
       const retryable = (error as { retryable?: unknown }).retryable === true;
       if (!retryable || attempt >= CALL_ATTEMPTS) throw error;
@@ -111,10 +118,17 @@ async function call<A extends ActionName>(
   }
 }
 
-/** @throws the signal's reason as soon as it is aborted */
-function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+/** Aborted, and not because the node stops: then another attempt goes on. */
+function isCancelled({ aborted, reason }: AbortSignal): boolean {
+  return aborted && !(reason instanceof DrainingError);
+}
+
+/** @throws the signal's reason as soon as it is aborted; when the job is cancelled only if the answer is not `lasting` */
+function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal, lasting: boolean): Promise<T> {
   return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
+    const onAbort = () => {
+      if (!lasting || !isCancelled(signal)) reject(signal.reason);
+    };
     signal.addEventListener("abort", onAbort, { once: true });
     answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });

@@ -172,6 +172,32 @@ test.each(["converter.convert", "evaluator.evaluate"])(
   },
 );
 
+/** Cancels a job while an action of the registry is under way, which then answers. */
+async function cancelledDuring(action: string, answer: object): Promise<Job> {
+  let give: (value: object) => void = () => {};
+  answers[action] = () => new Promise((resolve) => (give = resolve));
+  const job = await start();
+  await eventually(async () => count(action) > 0 || undefined);
+  await trainer.cancel(job);
+  give(answer);
+  return ended(job);
+}
+
+test("a job that is cancelled while it is published says what became of it, and is not promoted", async () => {
+  const job = await cancelledDuring("registry.publish", { model: "m", version: 7 });
+  expect(job).toMatchObject({
+    state: "succeeded",
+    cancelRequested: true,
+    result: { version: 7, promoted: false },
+  });
+  expect(count("registry.promote")).toBe(0);
+});
+
+test("a job that is cancelled while it is promoted says so", async () => {
+  const job = await cancelledDuring("registry.promote", { promoted: true });
+  expect(job).toMatchObject({ state: "succeeded", result: { version: 1, promoted: true } });
+});
+
 test("a cancellation that no event told of is found when the lease is renewed, whatever the stage", async () => {
   answers["evaluator.evaluate"] = () => new Promise(() => {});
   const job = await start();
