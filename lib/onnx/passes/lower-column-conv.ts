@@ -211,6 +211,19 @@ class Lowering {
   /** Zeros before and after along the last axis; negative numbers cut off. */
   private shift(value: Value, before: number, after: number): Value {
     if (before === 0 && after === 0) return value;
+    if (before >= 0 && after >= 0) {
+      // Pad writes the whole result first.
+      const zeros = (count: number) =>
+        count === 0
+          ? []
+          : [
+              this.op("Expand", [
+                this.graph.scalar(0),
+                this.graph.ints(value.shape.with(-1, count) as number[]),
+              ]),
+            ];
+      return this.op("Concat", [...zeros(before), value, ...zeros(after)], { axis: value.shape.length - 1 });
+    }
     // Of every axis: ONNX Runtime 1.30 moves transpositions past a Pad as if it named no axes.
     const rest = new Array<number>(value.shape.length - 1).fill(0);
     return this.op("Pad", [value, this.graph.ints([...rest, before, ...rest, after]), this.graph.scalar(0)]);

@@ -69,12 +69,11 @@ function appendPhases(graph: GraphBuilder, conv: Node, pooled: string): void {
   const shape = graph.valueOf(pooled).shape as number[];
   const matrix = graph.op("Reshape", [weight, graph.ints([filters, channels * kernel[0]! * kernel[1]!])]);
   const views = new ImageViews(graph, x, window);
-  const columns = (row: number, column: number) => views.columns(shape.slice(2), [row, column], 2);
   /** The larger of the left and the right phase: left + max(right - left, 0). */
   const larger = (row: number): Value => {
-    const [left, right] = [columns(row, 0), columns(row, 1)];
-    const more = graph.op("Relu", [graph.op("Gemm", [matrix, graph.op("Sub", [right, left])])]);
-    return graph.op("Gemm", [matrix, left, more]);
+    const at = [shape.slice(2), [row, 0], 2] as const;
+    const more = graph.op("Relu", [graph.op("Gemm", [matrix, views.differences(...at)])]);
+    return graph.op("Gemm", [matrix, views.columns(...at), more]);
   };
   const best = graph.op("Max", [larger(0), larger(1)]);
   graph.append({
