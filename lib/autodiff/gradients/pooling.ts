@@ -10,7 +10,7 @@
  */
 
 import type { Value } from "../../onnx/builder.ts";
-import { ONNX_TYPE } from "../../onnx/proto.ts";
+import { float } from "../../onnx/graph.ts";
 import type { GradientContext, GradientRule } from "../gradient-rule.ts";
 
 /** Beyond this width the permutation costs more than it saves. */
@@ -106,8 +106,10 @@ function byWindows(c: GradientContext, x: Value, pairs: number, width: number): 
     }),
   });
   const everywhere = (pooled: Value) => c.op("Gemm", [c.reshape(pooled, [pairs, columns]), spread]);
-  const equal = c.op("Equal", [c.reshape(x, [pairs, 2 * width]), everywhere(c.output())]);
-  const wins = c.op("Relu", [c.op("Gemm", [c.op("Cast", [equal], { to: ONNX_TYPE.FP32 }), first])]);
+  const less = c.sub(c.reshape(x, [pairs, 2 * width]), everywhere(c.output()));
+  // 1 where nothing is missing, 0 where any normal number is: in place, where a comparison makes two tensors more.
+  const equal = c.op("HardSigmoid", [less], { alpha: float(2 ** 127), beta: float(1) });
+  const wins = c.op("Relu", [c.op("Gemm", [equal, first])]);
   return c.mul(everywhere(c.gradient()), wins);
 }
 
