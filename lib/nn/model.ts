@@ -82,9 +82,12 @@ export function applyModel(
         return integers ? value : asFloats(inner, value);
       });
       const named = new Map([...tensors].map(([name, list]) => [name, list.map(read)]));
-      // A mask given in the call takes the place of the one that came with the input.
-      const [counts] = named.get("mask") ?? [];
-      if (counts && taken[0]) taken[0] = { ...taken[0], mask: asMask(inner, counts, taken[0]) };
+      // Masks given in the call take the place of those that came with the inputs.
+      for (const [i, counts] of (named.get("mask") ?? []).entries()) {
+        const input = taken[i];
+        if (!input) throw new InvalidModelError("mask", `received more than the ${taken.length} inputs`);
+        taken[i] = { ...input, mask: asMask(inner, counts, input) };
+      }
       const given = layer.apply(inner, taken, { tensors: named, options });
       const outputs: readonly LayerValue[] = Array.isArray(given) ? given : [given];
       context.gave?.(inner.layerName, outputs);

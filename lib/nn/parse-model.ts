@@ -18,7 +18,7 @@ import {
 } from "./declared-object.ts";
 import { dialectOf, type InboundNode, readEnds, readInboundNodes } from "./inbound-nodes.ts";
 import type { DeclaredLayer } from "./layer.ts";
-import { CALL_ARGUMENTS, LAYERS, TAKES_SEVERAL } from "./layers/table.ts";
+import { CALL_ARGUMENTS, LAYERS, READS_DTYPE, TAKES_SEVERAL } from "./layers/table.ts";
 import { applyModel, type Model } from "./model.ts";
 import { nearest } from "./nearest.ts";
 import { penalised } from "./penalised.ts";
@@ -134,7 +134,8 @@ function checkCall(className: string, { inputs, tensors, options }: InboundNode,
   const where = `layer '${layer}'.inbound_nodes`;
   if (inputs.length > 1 && !TAKES_SEVERAL.has(className) && !Object.hasOwn(MODELS, className))
     throw new InvalidModelError(where, `${className} takes one tensor, received ${inputs.length}`);
-  const known = CALL_ARGUMENTS[className] ?? [];
+  // A model hands masks of its inputs on to its layers.
+  const known = Object.hasOwn(MODELS, className) ? ["mask"] : (CALL_ARGUMENTS[className] ?? []);
   // Keras 3 writes `training: false` at times; a call of the whole model overrides it.
   const without = (name: string, value: unknown) => name === "training" && value === false;
   for (const [name, value] of [...tensors, ...options])
@@ -179,7 +180,7 @@ function parseLayer(object: DeclaredObject, name: string, depth: number): Declar
     "build_config",
   );
   const frozen = !reader.boolean("trainable", true);
-  checkPrecision(reader);
+  if (!READS_DTYPE.has(className)) checkPrecision(reader);
   const penalty = readRegularizer(reader, "activity_regularizer");
   const applyLayer = definition(reader, (declared, where) => {
     if (depth >= MAX_DEPTH)

@@ -1,6 +1,7 @@
 /**
- * NotEqual, Any and LogicalOr, the operations by which Keras 3 writes the masks of Embedding, Masking and merge layers
- * into a functional model: `not_equal(ids, 0)`, `any(not_equal(x, value), axis=-1)`, `logical_or(a, b)`. They give BOOL.
+ * The operations by which Keras 3 writes the masks of Embedding, Masking and merge layers into a functional model:
+ * `not_equal(ids, 0)`, `any(not_equal(x, value), axis=-1)`, `logical_or(a, b)`, and for those of Concatenate
+ * `logical_or(expand_dims(mask, -1), zeros_like(x))` and `ones_like(x)`. They give BOOL.
  */
 
 import { InvalidModelError } from "../../errors.ts";
@@ -41,8 +42,44 @@ export const any: LayerDefinition = (config) => {
 };
 
 export const logicalOr: LayerDefinition = () => (c, inputs) => {
-  const [a, b] = inputs.map((x) => x.value);
+  const [a, b] = inputs.map((x) => inKerasOrder(c.graph, x));
   if (inputs.length !== 2 || a?.datatype !== "BOOL" || b?.datatype !== "BOOL")
     throw new InvalidModelError("inbound_nodes", "LogicalOr takes two masks");
   return { value: c.graph.op("Or", [a, b]) };
 };
+
+export const expandDims: LayerDefinition = (config) => {
+  const axis = config.raw("axis");
+  if (!Number.isSafeInteger(axis)) return config.refuse("axis", axis, "one axis");
+
+  return (c, [x]) => {
+    const value = inKerasOrder(c.graph, x!);
+    const rank = value.shape.length + 1;
+    const place = (axis as number) < 0 ? (axis as number) + rank : (axis as number);
+    if (place < 1 || place >= rank)
+      throw new InvalidModelError(
+        "axis",
+        `received ${axis}, expected a place after the batch of [${value.shape.join(",")}]`,
+      );
+    return { value: c.graph.op("Unsqueeze", [value, c.graph.ints([place])]) };
+  };
+};
+
+/** BOOL of the shape of the input, the only type that masks are made of. */
+const filled =
+  (all: boolean): LayerDefinition =>
+  (config) => {
+    const dtype = config.raw("dtype");
+    if (dtype !== "bool") config.refuse("dtype", dtype, '"bool": it is read for masks alone');
+    return (c, [x]) => {
+      const { graph } = c;
+      const { value } = x!;
+      // No number is less than itself.
+      const never = graph.op("Less", [value, value]);
+      const given = all ? graph.op("Not", [never]) : never;
+      return x!.order ? { value: given, order: x!.order } : { value: given };
+    };
+  };
+
+export const zerosLike = filled(false);
+export const onesLike = filled(true);

@@ -233,6 +233,12 @@ describe("refused", () => {
     expect(applied([cell()], [3])).toThrow("needs [batch, steps, features], received [2,3]");
     expect(applied([{ class_name: "NotEqual" }], [3])).toThrow("NotEqual takes one tensor and one number");
     expect(applied([{ class_name: "LogicalOr" }], [3])).toThrow("LogicalOr takes two masks");
+    expect(() => network([{ class_name: "ExpandDims" }], [3])).toThrow(
+      "axis: received undefined, expected one axis",
+    );
+    expect(applied([{ class_name: "ExpandDims", config: { axis: 0 } }], [3])).toThrow(
+      "axis: received 0, expected a place after the batch of [2,3]",
+    );
     expect(() => network([{ class_name: "Any" }], [3])).toThrow("axis: received null, expected one axis");
     expect(applied([{ class_name: "Masking" }], [3])).toThrow(
       "needs [batch, steps, features], received [2,3]",

@@ -25,8 +25,11 @@ type Case = {
   inputGradients: Record<string, Values>;
 };
 
-const file = new URL("../../../test/fixtures/keras/sequences.json", import.meta.url);
-const CASES = JSON.parse(readFileSync(file, "utf8")) as Record<string, Case>;
+const read = (file: string) =>
+  JSON.parse(
+    readFileSync(new URL(`../../../test/fixtures/keras/${file}.json`, import.meta.url), "utf8"),
+  ) as Record<string, Case>;
+const CASES = { ...read("sequences"), ...read("masks") };
 const TOLERANCE = 2e-5;
 
 function build(given: Case, training: boolean) {

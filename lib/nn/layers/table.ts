@@ -28,7 +28,15 @@ import { groupNormalization } from "./group-normalization.ts";
 import { gru } from "./gru.ts";
 import { layerNormalization, rmsNormalization } from "./layer-normalization.ts";
 import { lstm } from "./lstm.ts";
-import { any, logicalOr, NOT_EQUAL_ARGUMENTS, notEqual } from "./mask-operations.ts";
+import {
+  any,
+  expandDims,
+  logicalOr,
+  NOT_EQUAL_ARGUMENTS,
+  notEqual,
+  onesLike,
+  zerosLike,
+} from "./mask-operations.ts";
 import { masking } from "./masking.ts";
 import { add, average, maximum, minimum, multiply, subtract } from "./merge.ts";
 import { MULTI_HEAD_ARGUMENTS, multiHeadAttention } from "./multi-head-attention.ts";
@@ -79,6 +87,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Dot: dot,
   Dropout: dropout,
   Embedding: embedding,
+  ExpandDims: expandDims,
   Flatten: flatten,
   GRU: gru,
   GaussianDropout: gaussianDropout,
@@ -100,6 +109,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   Multiply: multiply,
   Normalization: normalization,
   NotEqual: notEqual,
+  OnesLike: onesLike,
   PReLU: prelu,
   RMSNormalization: rmsNormalization,
   Permute: permute,
@@ -126,6 +136,7 @@ export const LAYERS: Readonly<Record<string, LayerDefinition>> = {
   UpSampling2D: upSampling2d,
   ZeroPadding1D: zeroPadding1d,
   ZeroPadding2D: zeroPadding2d,
+  ZerosLike: zerosLike,
 };
 
 /** Layers that hand the mask of their (first) input on unchanged, those for which Keras says `supports_masking`. */
@@ -154,10 +165,14 @@ export const KEEPS_MASK: ReadonlySet<string> = new Set([
 export const TAKES_INTEGERS: ReadonlySet<string> = new Set([
   "Any",
   "Embedding",
+  "ExpandDims",
   "LogicalOr",
   "NotEqual",
   "TokenAndPositionEmbedding",
 ]);
+
+/** Layers whose `dtype` is that of what they give, and which read it themselves. */
+export const READS_DTYPE: ReadonlySet<string> = new Set(["OnesLike", "ZerosLike"]);
 
 /** Of layers that use the mask of their input, which may come with the call as well. */
 const MASK = ["mask"];
