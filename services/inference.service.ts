@@ -52,6 +52,23 @@ export default {
         return this.models.ready(ctx.params.model, ctx.params.version);
       },
     },
+    statistics: {
+      params: {
+        $$strict: true,
+        model: "string|min:1|max:64|optional",
+        version: "string|min:1|max:64|optional",
+      },
+      handler(this: Inference, ctx: Context<ActionParams<"inference.statistics">>) {
+        return this.models.statistics(this.broker.nodeID, ctx.params.model, ctx.params.version);
+      },
+    },
+    states: {
+      ...IDEMPOTENT,
+      params: { $$strict: true, model: "string|min:1|max:64|optional" },
+      handler(this: Inference, ctx: Context<ActionParams<"inference.states">>) {
+        return this.models.states(ctx.params.model);
+      },
+    },
   },
 
   events: {

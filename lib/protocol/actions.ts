@@ -4,7 +4,7 @@
  */
 
 import type { ArtifactRef } from "../store/store.ts";
-import type { ModelMetadata, PredictRequest, PredictResponse, Readiness } from "./inference.ts";
+import type { ModelMetadata, PredictRequest, PredictResponse, Readiness, VersionState } from "./inference.ts";
 import type { Job, JobState, TrainingSpec } from "./jobs.ts";
 import type { ModelConfiguration } from "./model-configuration.ts";
 import type {
@@ -15,6 +15,7 @@ import type {
   ModelVersion,
   OutputScores,
 } from "./models.ts";
+import type { ModelStatistics } from "./statistics.ts";
 
 /** Test examples; `inputs` and `targets` name columns by input or output, where their names differ. */
 export type DatasetSelection = {
@@ -88,6 +89,10 @@ export interface Actions {
   "inference.metadata": { params: { model: string; version?: string }; result: ModelMetadata };
   /** Without a model: whether every model of the registry that should be served is loaded on this node. */
   "inference.ready": { params: { model?: string; version?: string }; result: Readiness };
+  /** Of the versions loaded on the node that answers: of one version, one model, or all. */
+  "inference.statistics": { params: { model?: string; version?: string }; result: ModelStatistics[] };
+  /** Versions that this node holds or should hold: of one model, else of all. */
+  "inference.states": { params: { model?: string }; result: VersionState[] };
 }
 
 export type ActionName = keyof Actions;

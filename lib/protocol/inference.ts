@@ -15,6 +15,8 @@ export type PredictRequest = {
   priority?: number;
   /** Counted from arrival; past it the request is answered DEADLINE_EXCEEDED and never run. @default the node's */
   timeoutMs?: number;
+  /** Whether inputs may hold NaN and infinities; where not, they are refused by name. @default false */
+  nonFinite?: boolean;
 };
 
 export type PredictResponse = {
@@ -37,3 +39,12 @@ export type ModelMetadata = {
 };
 
 export type Readiness = { ready: boolean; reason: string };
+
+/** One version on one node. */
+export type VersionState = {
+  model: string;
+  version: string;
+  state: "loading" | "ready" | "unloading" | "failed";
+  /** Why it failed; else empty. */
+  reason: string;
+};

@@ -4,6 +4,7 @@
  */
 
 import type { ModelSignature } from "../protocol/models.ts";
+import type { RunTimes } from "../protocol/statistics.ts";
 import type { StoreLocation } from "../store/store.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { FlatError } from "./flat-error.ts";
@@ -27,7 +28,7 @@ export type ToWorker =
 export type FromWorker =
   | { kind: "started" }
   | { kind: "loaded"; seq: number; model: LoadedModel }
-  | { kind: "ran"; seq: number; outputs: Tensor[] }
+  | { kind: "ran"; seq: number; outputs: Tensor[]; times: RunTimes }
   | { kind: "done"; seq: number }
   | { kind: "failed"; seq: number; error: FlatError };
 

@@ -84,11 +84,14 @@ async function answer(message: ToWorker): Promise<void> {
 async function run(seq: number, id: string, feeds: Tensor[], outputs: readonly string[] | undefined) {
   const session = sessions.get(id);
   if (!session) throw new Error(`model ${id} is not loaded in this worker`);
+  const startedAt = performance.now();
   const values: Record<string, OrtTensor> = {};
   for (const tensor of feeds) values[tensor.name] = toOrt(tensor);
+  const inferAt = performance.now();
   const results = await gate.through(() => (outputs ? session.run(values, outputs) : session.run(values)));
 
   if (gate.isShut) process.exit();
+  const outputAt = performance.now();
   const tensors: Tensor[] = [];
   const transfer: ArrayBuffer[] = [];
   for (const name of outputs ?? session.outputNames) {
@@ -97,7 +100,12 @@ async function run(seq: number, id: string, feeds: Tensor[], outputs: readonly s
     if (!Array.isArray(tensor.data) && !transfer.includes(tensor.data.buffer as ArrayBuffer))
       transfer.push(tensor.data.buffer as ArrayBuffer);
   }
-  send({ kind: "ran", seq, outputs: tensors }, transfer);
+  const times = {
+    inputMs: inferAt - startedAt,
+    inferMs: outputAt - inferAt,
+    outputMs: performance.now() - outputAt,
+  };
+  send({ kind: "ran", seq, outputs: tensors, times }, transfer);
 }
 
 async function load(id: string, source: ModelSource): Promise<LoadedModel> {

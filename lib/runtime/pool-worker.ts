@@ -6,6 +6,7 @@
 
 import { Worker } from "node:worker_threads";
 import { DeadlineExceededError, errorMessage, WorkerCrashedError } from "../errors.ts";
+import type { RunTimes } from "../protocol/statistics.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { reviveError } from "./flat-error.ts";
 import type { FromWorker, LoadedModel, ModelSource, ToWorker } from "./inference-messages.ts";
@@ -74,13 +75,18 @@ export class PoolWorker {
   }
 
   /** Transfers the buffers of `feeds`: the caller must own them and not touch them again. */
-  async run(id: string, feeds: Tensor[], outputs: readonly string[] | undefined, timeoutMs: number) {
+  async run(
+    id: string,
+    feeds: Tensor[],
+    outputs: readonly string[] | undefined,
+    timeoutMs: number,
+  ): Promise<{ outputs: Tensor[]; times: RunTimes }> {
     const transfer = feeds.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]));
     this.runsInFlight++;
     try {
       const reply = await this.#ask({ kind: "run", id, feeds, outputs }, transfer, timeoutMs);
       if (reply.kind !== "ran") throw new Error(`unexpected reply ${reply.kind}`);
-      return reply.outputs;
+      return reply;
     } finally {
       this.runsInFlight--;
     }

@@ -17,6 +17,7 @@ import {
   UnavailableError,
 } from "../errors.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
+import type { RunTimes } from "../protocol/statistics.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { LOAD_REFUSED, type LoadedModel, type ModelSource, RUN_REFUSED } from "./inference-messages.ts";
 import { PoolWorker } from "./pool-worker.ts";
@@ -141,15 +142,23 @@ export class InferencePool {
    * Runs the model on an idle thread, or waits for one. `feeds` is called once per attempt; the pool owns (and
    * transfers) the buffers it returns.
    * @param outputs names to fetch; undefined: all, in the model's order
+   * @param onTimes told how long the run took, before it is answered
    * @throws {ExecutionError} the runtime refused; {WorkerCrashedError} two threads died of it;
    * {DeadlineExceededError} no thread got free, or the run did not end; {DrainingError}
    */
-  async run(name: ModelName, feeds: () => Tensor[], outputs?: readonly string[]): Promise<Tensor[]> {
+  async run(
+    name: ModelName,
+    feeds: () => Tensor[],
+    outputs?: readonly string[],
+    onTimes?: (times: RunTimes) => void,
+  ): Promise<Tensor[]> {
     const id = modelId(name);
     for (let attempt = 1; ; attempt++) {
       const worker = this.#pick(id) ?? (await this.#waitForWorker(id));
       try {
-        return await worker.run(id, feeds(), outputs, this.#options.runTimeoutMs);
+        const ran = await worker.run(id, feeds(), outputs, this.#options.runTimeoutMs);
+        onTimes?.(ran.times);
+        return ran.outputs;
       } catch (error) {
         const type = errorType(error);
         if (type === RUN_REFUSED)

@@ -17,6 +17,7 @@ import {
   QueueFullError,
 } from "../errors.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
+import type { RunTimes } from "../protocol/statistics.ts";
 import type { Capacity, LoadedModel, ModelName } from "../runtime/worker-pool.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { assemble, join, sliceRows, split } from "./batch-assembly.ts";
@@ -24,12 +25,18 @@ import { BatchQueue, type QueuedRequest, type WaitingGroup } from "./batch-queue
 import type { Clock, Timer } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Pending, type Settle } from "./pending.ts";
+import type { VersionStatistics } from "./statistics.ts";
 
 /** What the batcher needs of the worker pool. */
 export interface BatchRunner {
   capacity(name: ModelName): Capacity;
   onRoom(listener: () => void): void;
-  run(name: ModelName, feeds: () => Tensor[], outputs?: readonly string[]): Promise<Tensor[]>;
+  run(
+    name: ModelName,
+    feeds: () => Tensor[],
+    outputs?: readonly string[],
+    onTimes?: (times: RunTimes) => void,
+  ): Promise<Tensor[]>;
 }
 
 export type BatchPolicy = {
@@ -60,6 +67,8 @@ export type BatcherOptions = {
   policy: BatchPolicy;
   clock: Clock;
   metrics: MetricSink;
+  /** @default none are kept */
+  statistics?: VersionStatistics;
 };
 
 export class Batcher {
@@ -69,6 +78,7 @@ export class Batcher {
   readonly #clock: Clock;
   readonly #metrics: MetricSink;
   readonly #labels: { model: string };
+  readonly #statistics: VersionStatistics | undefined;
   readonly #queue = new BatchQueue<Request>();
   readonly #deadlines: Deadlines;
   /** Only a free dimension beyond the first can make two valid requests differ in shape. */
@@ -80,7 +90,8 @@ export class Batcher {
   #unmergedKeys = 0;
   #draining: PromiseWithResolvers<void> | undefined;
 
-  constructor({ name, model, runner, policy, clock, metrics }: BatcherOptions) {
+  constructor({ name, model, runner, policy, clock, metrics, statistics }: BatcherOptions) {
+    this.#statistics = statistics;
     this.#name = name;
     this.#runner = runner;
     this.#policy = policy;
@@ -254,9 +265,19 @@ export class Batcher {
   }
 
   async #run(batch: readonly Request[]): Promise<Tensor[][]> {
-    const outputs = await this.#runner.run(this.#name, () => assemble(batch), batch[0]!.outputs);
     let rows = 0;
     for (const request of batch) rows += request.rows;
+    const startedAt = this.#clock.now();
+    const outputs = await this.#runner.run(
+      this.#name,
+      () => assemble(batch),
+      batch[0]!.outputs,
+      this.#statistics &&
+        ((times) => {
+          const queuedMs = batch.map(({ queuedAt }) => startedAt - queuedAt);
+          this.#statistics?.ran(rows, queuedMs, times);
+        }),
+    );
     this.#metrics.observe("moiety.inference.batch.rows", rows, this.#labels);
     return batch.length === 1 ? [outputs] : split(outputs, batch);
   }

@@ -388,6 +388,37 @@ describe("the cache on the way", () => {
   });
 });
 
+it("counts what each version answered, from the cache and not", async () => {
+  await publish("m", 10);
+  await publish("m", 20);
+  await publish("n", 30);
+  await server.sync();
+  await server.predict(ask());
+  await server.predict(ask());
+  await server.predict(ask({ cache: false }));
+  await failure(server.predict(ask({ cache: false, timeoutMs: 1e-30 })));
+  const [first, second, ...others] = await server.statistics("node");
+  expect(others).toMatchObject([{ model: "n", version: "1", lastInference: 0, inferenceCount: 0 }]);
+  expect(first).toMatchObject({ model: "m", version: "1", executionCount: 0 });
+  expect(second).toMatchObject({
+    model: "m",
+    version: "2",
+    nodeID: "node",
+    inferenceCount: 2,
+    executionCount: 2,
+    success: { count: 3 },
+    fail: { count: 1 },
+    queue: { count: 2 },
+    cacheHit: { count: 1 },
+    cacheMiss: { count: 1 },
+    batches: [{ batchSize: 1, computeInfer: { count: 2 } }],
+  });
+  expect(await server.statistics("node", "m", "2")).toEqual([second]);
+  expect(await server.statistics("node", "m")).toEqual([first, second]);
+  expect(errorType(await failure(server.statistics("node", "z")))).toBe("MODEL_NOT_FOUND");
+  expect(errorType(await failure(server.statistics("node", "m", "9")))).toBe("MODEL_VERSION_NOT_FOUND");
+});
+
 describe("a model's configuration", () => {
   it("says which versions are loaded", async () => {
     for (const scale of [10, 20, 30, 40]) await publish("m", scale);
@@ -457,4 +488,32 @@ it.each([
   await server.sync();
   const error = await failure(server.predict(ask({ [field]: value } as Partial<PredictRequest>)));
   expect(error).toMatchObject({ type: "INVALID_INPUT", data: { field, received: JSON.stringify(value) } });
+});
+
+describe("the states of versions", () => {
+  it("are told per model: what is loaded, what failed and why, and what is unknown", async () => {
+    await publish("m", 10);
+    await publishBytes("m", new Uint8Array([1, 2, 3]));
+    await publish("other", 10);
+    await server.sync();
+    const [good, bad, ...none] = await server.states("m");
+    expect(none).toEqual([]);
+    expect(good).toEqual({ model: "m", version: "1", state: "ready", reason: "" });
+    expect(bad).toMatchObject({ model: "m", version: "2", state: "failed" });
+    expect(bad!.reason).not.toBe("");
+    expect(await server.states()).toHaveLength(3);
+    expect(errorType(await failure(server.states("nosuch")))).toBe("MODEL_NOT_FOUND");
+  });
+});
+
+describe("NaN and infinities", () => {
+  it("are refused by name, and taken where the request says so", async () => {
+    await publish("m", 10);
+    await server.sync();
+    const data = new Float32Array([Number.NaN, Number.NEGATIVE_INFINITY, 3]);
+    const refused = await failure(server.predict(ask({ inputs: [input(data)] })));
+    expect(refused.message).toContain('inputs["x"].data[0]');
+    const { outputs } = await server.predict(ask({ inputs: [input(data)], nonFinite: true }));
+    expect(Array.from(outputs[0]!.data)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY, 31]);
+  });
 });

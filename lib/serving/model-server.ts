@@ -13,11 +13,18 @@ import {
   ModelNotReadyError,
   MoietyError,
 } from "../errors.ts";
-import type { ModelMetadata, PredictRequest, PredictResponse, Readiness } from "../protocol/inference.ts";
+import type {
+  ModelMetadata,
+  PredictRequest,
+  PredictResponse,
+  Readiness,
+  VersionState,
+} from "../protocol/inference.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
 import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
+import type { ModelStatistics } from "../protocol/statistics.ts";
 import { within } from "../runtime/within.ts";
-import { type InferencePool, modelId } from "../runtime/worker-pool.ts";
+import { type InferencePool, type ModelName, modelId } from "../runtime/worker-pool.ts";
 import type { StoreLocation } from "../store/store.ts";
 import { Batcher, type BatchPolicy, type SubmitOptions } from "./batcher.ts";
 import { cacheKey } from "./cache-key.ts";
@@ -25,6 +32,7 @@ import type { Clock } from "./clock.ts";
 import type { PredictionCache } from "./prediction-cache.ts";
 import { checkInputs, checkOutputs, checkRequest } from "./request-check.ts";
 import { type ReadyVersion, ServedModel } from "./served-model.ts";
+import { VersionStatistics } from "./statistics.ts";
 
 /** What the server needs of the registry. Both calls must end by themselves. */
 export interface ModelCatalog {
@@ -62,7 +70,7 @@ export class ModelServer {
   readonly #models = new Map<string, ServedModel>();
   /** Loads and unloads in progress, by model id: the next one for the same id waits. */
   readonly #transitions = new Map<string, Promise<void>>();
-  readonly #unloading = new Set<Batcher>();
+  readonly #unloading = new Map<Batcher, ModelName>();
   #refreshing: Promise<void> = Promise.resolve();
   /** When the newest refresh began to read, and whether one waits to. */
   #refreshStartedAt = Number.NEGATIVE_INFINITY;
@@ -143,11 +151,54 @@ export class ModelServer {
     }
   }
 
+  /**
+   * Every version that is here, or should be, of one model or of all.
+   * @throws {ModelNotFoundError} {ModelNotReadyError}
+   */
+  async states(model?: string): Promise<VersionState[]> {
+    if (model !== undefined && !this.#models.has(model)) await this.#refreshFor(model, "latest");
+    if (model !== undefined && !this.#models.has(model)) throw new ModelNotFoundError(model);
+    const held = [...this.#models].flatMap(([name, { versions }]) =>
+      [...versions.values()].map((version) => ({
+        model: name,
+        version: String(version.number),
+        state: version.state,
+        reason: version.state === "failed" ? version.reason : "",
+      })),
+    );
+    const going = [...this.#unloading.values()].map((name) => ({
+      ...name,
+      state: "unloading" as const,
+      reason: "",
+    }));
+    // What is unloading may be wanted again, and waits to be loaded.
+    const isHeld = (version: VersionState) =>
+      held.some((h) => h.model === version.model && h.version === version.version);
+    const states = [...held, ...going.filter((version) => !isHeld(version))];
+    return model === undefined ? states : states.filter((version) => version.model === model);
+  }
+
+  /**
+   * What every loaded version has done here, or those of one model, or one of them.
+   * @throws {ModelNotFoundError} {ModelVersionNotFoundError} {ModelNotReadyError}
+   */
+  async statistics(nodeID: string, model?: string, version?: string): Promise<ModelStatistics[]> {
+    if (model !== undefined && version !== undefined) {
+      const ready = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
+      return [ready.statistics.read(nodeID)];
+    }
+    if (model !== undefined && !this.#models.has(model)) await this.#findAfterRefresh(model, version);
+    const models = model === undefined ? [...this.#models.values()] : [this.#models.get(model)!];
+    return models.flatMap((served) =>
+      served.readyVersions().map(({ statistics }) => statistics.read(nodeID)),
+    );
+  }
+
   /** Takes no new requests, finishes those it has within `timeoutMs`, then frees everything. */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
     const serving = [...this.#models.values()].flatMap((model) => model.readyVersions());
-    const batchers = [...serving.map(({ batcher }) => batcher), ...this.#unloading];
+    const batchers = [...serving.map(({ batcher }) => batcher), ...this.#unloading.keys()];
     await Promise.all(batchers.map((batcher) => batcher.drain(timeoutMs)));
     await this.#options.pool.drain(timeoutMs);
     this.#options.cache?.close();
@@ -173,20 +224,39 @@ export class ModelServer {
     }
   }
 
-  #run(
+  #run(ready: ReadyVersion, request: PredictRequest, options: SubmitOptions): Promise<PredictResponse> {
+    const { clock } = this.#options;
+    const { statistics } = ready;
+    const startedAt = clock.now();
+    return this.#submit(ready, request, options).then(
+      ({ looked, ...response }) => {
+        const tookMs = clock.now() - startedAt;
+        statistics.answered("success", tookMs);
+        if (looked) statistics.lookedUp(response.cached, tookMs);
+        return response;
+      },
+      (error: unknown) => {
+        statistics.answered("fail", clock.now() - startedAt);
+        throw error;
+      },
+    );
+  }
+
+  /** `looked`: whether it was looked for in the cache. */
+  #submit(
     { name, loaded, digest, batcher }: ReadyVersion,
     request: PredictRequest,
     { deadlineMs, signal }: SubmitOptions,
-  ): Promise<PredictResponse> {
+  ): Promise<PredictResponse & { looked: boolean }> {
     const { priority } = request;
-    const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable);
+    const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable, request.nonFinite);
     const outputs = checkOutputs(request.outputs, loaded.signature);
     const { cache } = this.#options;
     const { enabled = true, ttlSeconds } = this.#models.get(name.model)?.record.configuration?.cache ?? {};
     if (!cache || !enabled || request.cache === false)
       return batcher
         .submit(inputs, outputs, { deadlineMs, signal, priority })
-        .then((answer) => ({ ...name, outputs: answer, cached: false }));
+        .then((answer) => ({ ...name, outputs: answer, cached: false, looked: false }));
     const key = cacheKey({ ...name, digest, inputs, outputs });
     const what = `Model '${name.model}' version '${name.version}'`;
     return cache
@@ -196,7 +266,7 @@ export class ModelServer {
         what,
         ttlMs: ttlSeconds === undefined ? undefined : ttlSeconds * 1000,
       })
-      .then((answer) => ({ ...name, ...answer }));
+      .then((answer) => ({ ...name, ...answer, looked: true }));
   }
 
   /** The soonest of what the request, its call, its model and this node allow. */
@@ -230,16 +300,16 @@ export class ModelServer {
 
   /** Unknown here may mean published a moment ago: the registry decides. */
   async #findAfterRefresh(model: string, version: string | undefined): Promise<ReadyVersion> {
-    await this.#refresh().catch((error: unknown) => {
-      throw new ModelNotReadyError(
-        model,
-        version ?? "latest",
-        `the registry did not answer: ${errorMessage(error)}`,
-      );
-    });
+    await this.#refreshFor(model, version ?? "latest");
     const served = this.#models.get(model);
     if (!served) throw new ModelNotFoundError(model);
     return served.resolve(version);
+  }
+
+  async #refreshFor(model: string, version: string): Promise<void> {
+    await this.#refresh().catch((error: unknown) => {
+      throw new ModelNotReadyError(model, version, `the registry did not answer: ${errorMessage(error)}`);
+    });
   }
 
   /** A reading of the registry that begins no earlier than now; callers that come together share it. */
@@ -314,8 +384,17 @@ export class ModelServer {
         const { digest } = artifacts.onnx;
         const loaded = await pool.load(name, { location, digest });
         const policy = this.#policyOf(model.record);
-        const batcher = new Batcher({ name, model: loaded, runner: pool, policy, clock, metrics });
-        const ready: ReadyVersion = { name, number, loaded, digest, labels, batcher };
+        const statistics = new VersionStatistics(name);
+        const batcher = new Batcher({
+          name,
+          model: loaded,
+          runner: pool,
+          policy,
+          clock,
+          metrics,
+          statistics,
+        });
+        const ready: ReadyVersion = { name, number, loaded, digest, labels, batcher, statistics };
         model.versions.set(number, { state: "ready", number, ready });
         metrics.increment("moiety.model.loads", { outcome: "ok" });
         // The registry may have moved on while this was loading.
@@ -343,7 +422,7 @@ export class ModelServer {
 
   #unload({ name, batcher }: ReadyVersion): void {
     const drained = batcher.drain(UNLOAD_DRAIN_MS);
-    this.#unloading.add(batcher);
+    this.#unloading.set(batcher, name);
     this.#transition(modelId(name), async () => {
       await drained;
       this.#unloading.delete(batcher);

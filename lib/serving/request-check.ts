@@ -15,7 +15,8 @@ import { firstNonFinite } from "./finite.ts";
  */
 export function checkRequest(request: unknown): asserts request is PredictRequest {
   type Fields = Record<keyof PredictRequest, unknown>;
-  const { model, version, inputs, outputs, cache, priority, timeoutMs } = (request ?? {}) as Fields;
+  const { model, version, inputs, outputs, cache, priority, timeoutMs, nonFinite } = (request ??
+    {}) as Fields;
   const refuse = (field: string, received: unknown, expected: string): never => {
     throw new InvalidInputError({ field, received: quote(received), expected });
   };
@@ -30,17 +31,21 @@ export function checkRequest(request: unknown): asserts request is PredictReques
     refuse("priority", priority, "an integer of at least 0");
   if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0))
     refuse("timeoutMs", timeoutMs, "milliseconds above 0");
+  if (nonFinite !== undefined && typeof nonFinite !== "boolean")
+    refuse("nonFinite", nonFinite, "true or false");
 }
 
 /**
  * The inputs in the model's order.
  * @param batchable whether the first dimension counts rows that all inputs must share
+ * @param nonFinite whether NaN and infinities are welcome
  * @throws {InvalidInputError}
  */
 export function checkInputs(
   inputs: readonly Tensor[],
   signature: ModelSignature,
   batchable: boolean,
+  nonFinite = false,
 ): Tensor[] {
   const names = signature.inputs.map(({ name }) => name);
   const ordered: Tensor[] = new Array(names.length);
@@ -72,6 +77,7 @@ export function checkInputs(
       });
     assertMatches(input, spec);
     checkSizes(input, batchable ? ordered[0]! : undefined);
+    if (!nonFinite) checkFinite(input);
     checkValues(input);
   }
   return ordered;
@@ -117,7 +123,7 @@ function checkSizes({ name, shape }: Tensor, first: Tensor | undefined): void {
     });
 }
 
-function checkValues(tensor: Tensor): void {
+function checkFinite(tensor: Tensor): void {
   const at = firstNonFinite(tensor);
   if (at !== -1)
     throw new InvalidInputError({
@@ -125,6 +131,10 @@ function checkValues(tensor: Tensor): void {
       received: tensor.datatype === "FP16" ? "NaN or an infinity" : String(tensor.data[at]),
       expected: "a finite number",
     });
+}
+
+function checkValues(tensor: Tensor): void {
+  if (tensor.datatype === "BYTES") checkTexts(tensor);
   if (tensor.datatype !== "BOOL") return;
   const values = tensor.data as Uint8Array;
   const wrong = values.findIndex((value) => value > 1);
@@ -133,6 +143,17 @@ function checkValues(tensor: Tensor): void {
       field: `inputs["${tensor.name}"].data[${wrong}]`,
       received: String(values[wrong]),
       expected: "0 or 1",
+    });
+}
+
+/** onnxruntime-node hands strings on as C strings: a NUL would end them in silence. */
+function checkTexts({ name, data }: Tensor): void {
+  const wrong = (data as string[]).findIndex((text) => text.includes("\0"));
+  if (wrong !== -1)
+    throw new InvalidInputError({
+      field: `inputs["${name}"].data[${wrong}]`,
+      received: "a string with a NUL character",
+      expected: "a string without: the runtime would cut it off there",
     });
 }
 

@@ -8,6 +8,7 @@ import { ModelNotReadyError, ModelVersionNotFoundError } from "../errors.ts";
 import { type ModelRecord, PRODUCTION_ALIAS } from "../protocol/models.ts";
 import type { LoadedModel, ModelName } from "../runtime/worker-pool.ts";
 import type { Batcher } from "./batcher.ts";
+import type { VersionStatistics } from "./statistics.ts";
 
 export type ReadyVersion = {
   name: ModelName;
@@ -17,6 +18,7 @@ export type ReadyVersion = {
   digest: string;
   labels: string[];
   batcher: Batcher;
+  statistics: VersionStatistics;
 };
 
 export type HeldVersion =
