@@ -20,6 +20,8 @@ import { errorMessage, MoietyError, StoreUnavailableError } from "../errors.ts";
 const REQUEST_TIMEOUT_MS = 3_000;
 /** Of one store operation, its repetitions included; it ends at most one request later. */
 const PATIENCE_MS = 10_000;
+/** As many requests as fit in there without an answer; made also when the clock says that all of it has passed at once. */
+const MIN_ATTEMPTS = 4;
 const RETRY_DELAY_MS = 100;
 const RECONNECT_DELAY_MS = 250;
 
@@ -48,29 +50,37 @@ export class JetStreamLink {
     this.jetstream = connection.jetstream({ timeout: REQUEST_TIMEOUT_MS });
   }
 
-  /** @throws {StoreUnavailableError} when nobody answers at `url`, or JetStream is off there */
+  /**
+   * Asks a server that is slow to answer again for a while; one that refuses is given up at once.
+   * @throws {StoreUnavailableError} when nobody answers at `url`, or JetStream is off there
+   */
   static async open(url: string): Promise<JetStreamLink> {
     const place = withoutPassword(url);
-    let connection: NatsConnection | undefined;
-    try {
-      connection = await connect(connectionOptions(url));
-      const manager = await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS });
-      return new JetStreamLink(connection, manager, place);
-    } catch (error) {
-      await connection?.close();
-      throw new StoreUnavailableError(place, reasonOf(error), { cause: error });
+    const patience = new Patience();
+    for (; ; await wait(RETRY_DELAY_MS)) {
+      let connection: NatsConnection | undefined;
+      try {
+        connection = await connect(connectionOptions(url));
+        const manager = await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS });
+        return new JetStreamLink(connection, manager, place);
+      } catch (error) {
+        await connection?.close();
+        if (!isSilence(error) || patience.ends())
+          throw new StoreUnavailableError(place, reasonOf(error), { cause: error });
+      }
     }
   }
 
   /** Does work that may be done twice, again and again until it succeeds or patience ends. */
   async run<T>(work: () => Promise<T>): Promise<T> {
-    for (const deadline = Date.now() + PATIENCE_MS; ; await wait(RETRY_DELAY_MS)) {
+    const patience = new Patience();
+    for (; ; await wait(RETRY_DELAY_MS)) {
       if (this.#connection.isClosed()) throw new StoreUnavailableError(this.#place, "it has been closed");
       try {
         return await work();
       } catch (error) {
         if (error instanceof MoietyError) throw error;
-        if (!isTransient(error) || Date.now() > deadline)
+        if (!isTransient(error) || patience.ends())
           throw new StoreUnavailableError(this.#place, reasonOf(error), { cause: error });
       }
     }
@@ -78,6 +88,18 @@ export class JetStreamLink {
 
   close(): Promise<void> {
     return this.#connection.close();
+  }
+}
+
+/** Of one operation. A machine that stood still for a while has not asked, and so has not been patient. */
+class Patience {
+  readonly #deadline = performance.now() + PATIENCE_MS;
+  #attempts = 0;
+
+  /** To be asked after each attempt that failed: whether it was the last. */
+  ends(): boolean {
+    this.#attempts++;
+    return this.#attempts >= MIN_ATTEMPTS && performance.now() > this.#deadline;
   }
 }
 
@@ -90,6 +112,14 @@ export function lostRace(error: unknown): boolean {
 
 export function notFound(error: unknown): boolean {
   return error instanceof NatsError && error.code === ErrorCode.JetStream404NoMessages;
+}
+
+/** Nobody said no: the server may be starting, or busy. */
+function isSilence(error: unknown): boolean {
+  return (
+    error instanceof NatsError &&
+    (error.code === ErrorCode.Timeout || error.code === ErrorCode.ConnectionTimeout)
+  );
 }
 
 function isTransient(error: unknown): boolean {

@@ -199,6 +199,19 @@ test("says that the server is away, at once when opening and after a while when 
   await store.close();
 });
 
+test("opens once a server that was slow to answer does", async () => {
+  const own = await startNats();
+  own.kill("SIGSTOP");
+  // Longer than one request waits for its answer.
+  const [store] = await Promise.all([
+    openStore({ kind: "jetstream", url: own.url, bucket: "slow" }),
+    wait(4_000).then(() => own.kill("SIGCONT")),
+  ]);
+  await store.records.create("key", 1);
+  await store.close();
+  await own.stop();
+});
+
 test("keeps the password out of its errors", async () => {
   await expect(
     openStore({ kind: "jetstream", url: "nats://user:secret@127.0.0.1:1", bucket: "x" }),
