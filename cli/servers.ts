@@ -8,7 +8,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { accessSync, constants, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { createServer, connect as openSocket } from "node:net";
@@ -50,6 +50,9 @@ const HOST = "127.0.0.1";
 const START_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 5_000;
 const PORT_ATTEMPTS = 5;
+const FIRST_PORT = 10_000;
+/** Linux's own; elsewhere they begin higher. */
+const FIRST_EPHEMERAL_PORT = 32_768;
 const PORT_TAKEN = /address already in use/i;
 
 const NATS: Program = {
@@ -212,15 +215,15 @@ function isTaken(port: number): Promise<boolean> {
   });
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, HOST, () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
+/**
+ * A port that nobody listens on, below those that the system gives to connections: whoever tries to reach a server
+ * that is being restarted, or anything else, must not be given its port in the meantime.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(FIRST_PORT, FIRST_EPHEMERAL_PORT);
+    if (!(await isTaken(port))) return port;
+  }
 }
 
 async function locate(program: Program): Promise<string> {
