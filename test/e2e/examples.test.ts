@@ -7,7 +7,7 @@ import type { Outcome } from "../../examples/example.ts";
 import { EXAMPLES } from "../../examples/table.ts";
 import { endForGood, type Program, runProgram } from "../fixtures/program.ts";
 
-const TIMEOUT_MS = 180_000;
+const TIMEOUT_MS = 900_000;
 
 let directory: string;
 let program: Program | undefined;
