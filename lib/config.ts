@@ -7,6 +7,7 @@
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { ConfigError } from "./errors.ts";
+import { PRODUCT } from "./product.ts";
 import type { StoreLocation } from "./store/store.ts";
 
 type Parse<T> = (value: string, variable: string) => T;
@@ -110,6 +111,16 @@ export const VARIABLES = {
     parse: integer(1024, 2 ** 30),
     description: "Largest accepted request body, in bytes",
   },
+  MOIETY_SERVER_NAME: {
+    default: PRODUCT.name,
+    parse: matching(/^[\x20-\x7e]{1,100}$/, "1 to 100 printable ASCII characters"),
+    description: "What the server calls itself in its metadata; some clients check it",
+  },
+  MOIETY_SERVER_VERSION: {
+    default: "",
+    parse: matching(/^[\x20-\x7e]{1,100}$/, "1 to 100 printable ASCII characters"),
+    description: "The version the server states in its metadata; empty: its own",
+  },
   MOIETY_METRICS_PORT: {
     default: 0,
     parse: integer(0, 65535),
@@ -192,6 +203,8 @@ export type Config = Readonly<{
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
   http: Readonly<{ host: string; port: number; maxBodyBytes: number }>;
+  /** What the server says it is. */
+  server: Readonly<{ name: string; version: string }>;
   metricsPort: number;
   logLevel: string;
   inference: Readonly<{
@@ -249,6 +262,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       host: values.MOIETY_HTTP_HOST,
       port: values.MOIETY_HTTP_PORT,
       maxBodyBytes: values.MOIETY_HTTP_MAX_BODY_BYTES,
+    }),
+    server: Object.freeze({
+      name: values.MOIETY_SERVER_NAME,
+      version: values.MOIETY_SERVER_VERSION || PRODUCT.version,
     }),
     metricsPort: values.MOIETY_METRICS_PORT,
     logLevel: values.MOIETY_LOG_LEVEL,

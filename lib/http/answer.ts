@@ -1,10 +1,16 @@
 /**
- * Writes answers. An answer that is given before the client has sent its whole body lingers: the client gets it
- * complete at once, and what it still sends is discarded for a bounded time before the connection closes. Closing
- * at once would reset the connection, and the client would see that instead of the answer.
+ * Writes answers: as they are, or compressed as they leave where the client asks for it and it pays. An answer that
+ * is given before the client has sent its whole body lingers: the client gets it complete at once, and what it still
+ * sends is discarded for a bounded time before the connection closes. Closing at once would reset the connection, and
+ * the client would see that instead of the answer.
+ *
+ * Nothing is copied here: the parts of a body leave in one vectored write.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { pipeline, Readable } from "node:stream";
+import { type AnswerEncoding, chosenEncoding, compressor, MIN_COMPRESSED_BYTES } from "./compression.ts";
+import type { ReplyBody } from "./exchange.ts";
 
 export const JSON_TYPE = "application/json";
 
@@ -16,26 +22,62 @@ export function answer(
   request: IncomingMessage,
   response: ServerResponse,
   status: number,
-  body: string,
+  body: ReplyBody,
   contentType = JSON_TYPE,
   headers?: Readonly<Record<string, string>>,
 ): void {
   if (response.headersSent || response.destroyed) return;
   response.statusCode = status;
   response.setHeader("Content-Type", contentType);
-  response.setHeader("Content-Length", Buffer.byteLength(body));
   for (const name in headers) response.setHeader(name, headers[name]!);
-  if (request.complete || !hasBody(request)) response.end(body);
-  else linger(request, response, body);
+  const bytes = byteLength(body);
+  const early = !request.complete && hasBody(request);
+  if (bytes >= MIN_COMPRESSED_BYTES && !early && request.method !== "HEAD") {
+    const encoding = chosenEncoding(request.headers["accept-encoding"]);
+    if (encoding) {
+      sendCompressed(response, body, encoding);
+      return;
+    }
+  }
+  response.setHeader("Content-Length", bytes);
+  if (early) linger(request, response, body);
+  else if (typeof body === "string") response.end(body);
+  else {
+    writeParts(response, body);
+    response.end();
+  }
+}
+
+function byteLength(body: ReplyBody): number {
+  if (typeof body === "string") return Buffer.byteLength(body);
+  let bytes = 0;
+  for (const part of body) bytes += part.byteLength;
+  return bytes;
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-function linger(request: IncomingMessage, response: ServerResponse, body: string): void {
+/** In one write to the socket, or as few as it takes. */
+function writeParts(response: ServerResponse, parts: readonly Uint8Array[]): void {
+  response.cork();
+  for (const part of parts) response.write(part);
+  response.uncork();
+}
+
+function sendCompressed(response: ServerResponse, body: ReplyBody, encoding: AnswerEncoding): void {
+  response.setHeader("Content-Encoding", encoding);
+  response.setHeader("Vary", "Accept-Encoding");
+  const parts = typeof body === "string" ? [Buffer.from(body)] : body;
+  // The only error there can be is a client that has gone, and then there is nobody to tell.
+  pipeline(Readable.from(parts), compressor(encoding), response, () => {});
+}
+
+function linger(request: IncomingMessage, response: ServerResponse, body: ReplyBody): void {
   response.setHeader("Connection", "close");
-  response.write(body);
+  if (typeof body === "string") response.write(body);
+  else writeParts(response, body);
   const finish = (): void => {
     clearTimeout(timer);
     request.off("end", finish).off("close", finish);

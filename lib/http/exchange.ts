@@ -12,9 +12,12 @@ export type Exchange = {
   params: Readonly<Record<string, string>>;
 };
 
+/** Text, or bytes in parts that leave one after another. Parts must not change until they have left. */
+export type ReplyBody = string | readonly Uint8Array[];
+
 export type Reply = {
   status: number;
-  body: string;
+  body: ReplyBody;
   /** @default application/json */
   contentType?: string;
   headers?: Readonly<Record<string, string>>;
@@ -24,7 +27,7 @@ export type Handler = (exchange: Exchange) => Promise<Reply | undefined> | Reply
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
 
-/** `path` has named parameters: `/v2/models/:model`. */
+/** `path` has named parameters: `/v2/models/:model`; a colon that begins none is written `\\:`. */
 export type Route = {
   method: Method;
   path: string;
@@ -35,6 +38,13 @@ export type Route = {
    */
   recognise?: (url: string) => Record<string, string> | undefined;
 };
+
+/** A route's path as a URL template: `/v2/models/{model}`. */
+export function pathTemplate(path: string): string {
+  return path.replace(/(\\?):(\w+)/g, (_, escaped: string, name: string) =>
+    escaped ? `:${name}` : `{${name}}`,
+  );
+}
 
 export function json(value: unknown, status = 200, headers?: Readonly<Record<string, string>>): Reply {
   const reply = { status, body: JSON.stringify(value) };

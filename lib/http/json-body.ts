@@ -1,7 +1,8 @@
 /**
  * A request body as JSON. Empty, truncated and non-JSON bodies are refused with the position of the fault, which
  * V8 leaves out of some of its messages; there it is found by bisection, in small bodies only, so that a large
- * broken body cannot buy time on the event loop.
+ * broken body cannot buy time on the event loop. What is nested deeper than 100 levels is refused before it is parsed:
+ * whoever walks the value may do so by recursion.
  */
 
 import { errorMessage, InvalidInputError, MalformedBodyError } from "../errors.ts";
@@ -10,6 +11,8 @@ import { errorMessage, InvalidInputError, MalformedBodyError } from "../errors.t
 const MAX_BISECTED_CHARACTERS = 64 * 1024;
 
 const BYTE_ORDER_MARK = 0xfeff;
+
+const MAX_DEPTH = 100;
 
 /** The text of a body, without a byte order mark. @throws {MalformedBodyError} when it is empty */
 export function bodyText(body: Buffer): string {
@@ -20,6 +23,7 @@ export function bodyText(body: Buffer): string {
 
 /** @throws {MalformedBodyError} saying what is wrong and where */
 export function parseJson(text: string): unknown {
+  assertShallow(text);
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -47,6 +51,47 @@ export function describeJson(value: unknown): string {
   if (typeof value === "object" && value !== null) return "an object";
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   return String(value);
+}
+
+/** Text with no more brackets than levels needs no walk: that is nearly all there is. */
+function assertShallow(text: string): void {
+  if (opens(text, "[") + opens(text, "{") <= MAX_DEPTH) return;
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22: // "
+        at = endOfString(text, at);
+        break;
+      case 0x5b: // [
+      case 0x7b: // {
+        if (++depth > MAX_DEPTH)
+          throw new MalformedBodyError(
+            `JSON is nested deeper than the limit of ${MAX_DEPTH} levels, at position ${at}`,
+          );
+        break;
+      case 0x5d: // ]
+      case 0x7d: // }
+        depth--;
+    }
+  }
+}
+
+/** How many times `bracket` is there; counting stops where a walk is needed anyway. */
+function opens(text: string, bracket: string): number {
+  let count = 0;
+  for (let at = text.indexOf(bracket); at >= 0 && count <= MAX_DEPTH; at = text.indexOf(bracket, at + 1))
+    count++;
+  return count;
+}
+
+/** Position of the quote that closes the string opened at `start`; of the end of the text without one. */
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let escapes = 0;
+    while (text.charCodeAt(at - 1 - escapes) === 0x5c) escapes++;
+    if (escapes % 2 === 0) return at;
+  }
+  return text.length;
 }
 
 function describeFault(text: string, message: string): string {

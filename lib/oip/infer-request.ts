@@ -1,174 +1,191 @@
 /**
- * Open Inference Protocol v2, `POST v2/models/{model}[/versions/{version}]/infer`: a JSON body becomes a
- * `PredictRequest`. Tensors are JSON only; a request that wants the binary tensor extension is refused. Which
- * inputs a model has is not known here: the inference service checks names, datatypes and shapes against it.
+ * Open Inference Protocol v2, `POST v2/models/{model}[/versions/{version}]/infer`: a body becomes a
+ * `PredictRequest`. The body is JSON, or a JSON header and after it the binary data of those inputs that declare a
+ * `binary_data_size`, in their order. Which inputs a model has is not known here: the inference service checks names,
+ * datatypes and shapes against it.
  *
- * Request parameters understood: `cache: false` (neither read nor write the prediction cache). Others are kept in
- * `parameters` and ignored, as the protocol allows.
+ * Request parameters understood: `priority` and `timeout` (microseconds), `binary_data_output`, and `cache: false`
+ * (neither read nor write the prediction cache). Those that begin with `triton_` are reserved and refused, as Triton
+ * does. Others are kept in `parameters` and ignored, as the protocol allows.
  */
 
 import { InvalidInputError } from "../errors.ts";
 import { asObject, bodyText, describeJson, parseJson } from "../http/json-body.ts";
 import type { PredictRequest } from "../protocol/inference.ts";
-import { DATATYPES, type Datatype, isDatatype } from "../tensor/datatype.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { TensorData } from "../tensor/datatype.ts";
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { decodeRaw } from "./raw-tensor.ts";
+import {
+  type Parameters,
+  readBoolean,
+  readCount,
+  readDatatype,
+  readId,
+  readName,
+  readParameters,
+  readShape,
+} from "./request-fields.ts";
+import {
+  type AnswerForm,
+  BINARY_FORM,
+  JSON_FORM,
+  readRequestedOutputs,
+  refuseSharedMemory,
+} from "./requested-outputs.ts";
 import { parseExactIntegers, readTensorData } from "./tensor-data.ts";
-
-export type Parameters = Record<string, string | number | boolean>;
 
 export type InferRequest = {
   /** Echoed in the answer. */
   id?: string;
   request: PredictRequest;
   parameters: Parameters;
+  form: AnswerForm;
 };
 
-/** Deeper shapes than this are a mistake or an attack. */
-const MAX_RANK = 32;
+/** In the protocol's `timeout`. */
+const MICROSECONDS_PER_MS = 1000;
+/** Integers with fewer digits are exact as numbers. */
+const LONG_DIGITS = /\d{16}/;
 
-/** @throws {MalformedBodyError} {InvalidInputError} */
-export function parseInferRequest(body: Buffer, model: string, version?: string): InferRequest {
-  const text = bodyText(body);
+const NO_BYTES = Buffer.alloc(0);
+const NO_PARAMETERS: Parameters = {};
+
+/**
+ * @param headerBytes how much of the body is JSON; undefined: all
+ * @throws {MalformedBodyError} {InvalidInputError}
+ */
+export function parseInferRequest(
+  body: Buffer,
+  model: string,
+  version?: string,
+  headerBytes?: number,
+): InferRequest {
+  const text = bodyText(headerBytes === undefined ? body : body.subarray(0, headerBytes));
   const root = asObject(parseJson(text), "body");
   const id = readId(root.id);
-  const parameters = readParameters(root.parameters, "parameters");
-  refuseBinary(parameters.binary_data_output, "parameters.binary_data_output");
-
+  const parameters =
+    root.parameters === undefined ? NO_PARAMETERS : readParameters(root.parameters, "parameters");
   if (!Array.isArray(root.inputs) || root.inputs.length === 0)
     throw new InvalidInputError({
       field: "inputs",
       received: describeJson(root.inputs),
       expected: "a non-empty array of tensors {name, shape, datatype, data}",
     });
-  const inputs = readInputs(root.inputs, text);
-  const outputs = root.outputs === undefined ? undefined : readOutputs(root.outputs);
+  const binary = new BinaryData(headerBytes === undefined ? NO_BYTES : body.subarray(headerBytes));
+  const inputs = readInputs(root.inputs, text, binary);
+  binary.assertEnd();
 
   const request: PredictRequest = { model, inputs };
   if (version !== undefined) request.version = version;
-  if (outputs !== undefined) request.outputs = outputs;
-  if (parameters.cache !== undefined) request.cache = readCache(parameters.cache, "parameters.cache");
-  return id === undefined ? { request, parameters } : { id, request, parameters };
+  if (parameters !== NO_PARAMETERS) applyParameters(request, parameters);
+  const form = readForm(parameters.binary_data_output, root.outputs);
+  if (form.outputs.length > 0) request.outputs = form.outputs.map(({ name }) => name);
+  return id === undefined ? { request, parameters, form } : { id, request, parameters, form };
 }
 
-/** The `cache` switch of a request. @throws {InvalidInputError} when it is not a boolean */
-export function readCache(value: unknown, field: string): boolean {
-  if (typeof value !== "boolean")
-    throw new InvalidInputError({ field, received: describeJson(value), expected: "true or false" });
-  return value;
+function applyParameters(request: PredictRequest, parameters: Parameters): void {
+  const { cache, priority, timeout } = parameters;
+  if (cache !== undefined) request.cache = readBoolean(cache, "parameters.cache");
+  if (priority !== undefined) request.priority = readCount(priority, "parameters.priority");
+  if (timeout !== undefined) {
+    const timeoutMs = readCount(timeout, "parameters.timeout") / MICROSECONDS_PER_MS;
+    if (timeoutMs > 0) request.timeoutMs = timeoutMs;
+  }
+  for (const name in parameters)
+    if (name.startsWith("triton_"))
+      throw new InvalidInputError({
+        field: "parameters",
+        received: describeJson(name),
+        expected: "no names that begin with 'triton_': they are reserved",
+      });
 }
 
-function readInputs(values: readonly unknown[], text: string): Tensor[] {
+function readForm(binaryOutput: unknown, outputs: unknown): AnswerForm {
+  const binary = binaryOutput !== undefined && readBoolean(binaryOutput, "parameters.binary_data_output");
+  const requested = readRequestedOutputs(outputs);
+  if (requested.length === 0) return binary ? BINARY_FORM : JSON_FORM;
+  return { binary, outputs: requested };
+}
+
+function readInputs(values: readonly unknown[], text: string, binary: BinaryData): Tensor[] {
   const tensors: Tensor[] = [];
+  const names = new Set<string>();
   let exact: unknown;
   for (let i = 0; i < values.length; i++) {
     const field = `inputs[${i}]`;
     const input = asObject(values[i], field);
     const name = readName(input.name, `${field}.name`);
-    if (tensors.some((tensor) => tensor.name === name))
+    if (names.has(name))
       throw new InvalidInputError({
         field: `${field}.name`,
         received: `'${name}' twice`,
         expected: "each input once",
       });
+    names.add(name);
     const datatype = readDatatype(input.datatype, `inputs["${name}"].datatype`);
     const shape = readShape(input.shape, `inputs["${name}"].shape`);
-    if (input.parameters !== undefined) {
-      const parameters = readParameters(input.parameters, `inputs["${name}"].parameters`);
-      refuseBinary(parameters.binary_data_size, `inputs["${name}"].parameters.binary_data_size`);
+    const bytes = input.parameters === undefined ? undefined : readBinary(input, name, binary);
+    let data: TensorData;
+    if (bytes) data = decodeRaw(datatype, elementCount(shape), bytes, `inputs["${name}"] binary data`);
+    else {
+      let written = input.data;
+      if ((datatype === "INT64" || datatype === "UINT64") && LONG_DIGITS.test(text)) {
+        exact ??= parseExactIntegers(text);
+        written = (exact as { inputs: { data: unknown }[] }).inputs[i]!.data;
+      }
+      data = readTensorData(written, datatype, shape, `inputs["${name}"].data`);
     }
-    let data = input.data;
-    if (datatype === "INT64" || datatype === "UINT64") {
-      exact ??= parseExactIntegers(text);
-      data = (exact as { inputs: { data: unknown }[] }).inputs[i]!.data;
-    }
-    tensors.push({
-      name,
-      datatype,
-      shape,
-      data: readTensorData(data, datatype, shape, `inputs["${name}"].data`),
-    });
+    tensors.push({ name, datatype, shape, data });
   }
   return tensors;
 }
 
-function readOutputs(value: unknown): string[] | undefined {
-  if (!Array.isArray(value))
+/** The input's share of the binary data; undefined when it declares none. */
+function readBinary(
+  input: Record<string, unknown>,
+  name: string,
+  binary: BinaryData,
+): Uint8Array | undefined {
+  const field = `inputs["${name}"].parameters`;
+  const { binary_data_size, shared_memory_region } = readParameters(input.parameters, field);
+  refuseSharedMemory(shared_memory_region, field);
+  if (binary_data_size === undefined) return undefined;
+  if (input.data !== undefined)
     throw new InvalidInputError({
-      field: "outputs",
-      received: describeJson(value),
-      expected: "an array of {name}",
+      field: `inputs["${name}"]`,
+      received: "both 'data' and 'binary_data_size'",
+      expected: "one of them",
     });
-  const names = value.map((item, i) => {
-    const output = asObject(item, `outputs[${i}]`);
-    const name = readName(output.name, `outputs[${i}].name`);
-    const parameters = readParameters(output.parameters, `outputs[${i}].parameters`);
-    refuseBinary(parameters.binary_data, `outputs["${name}"].parameters.binary_data`);
-    if (parameters.classification !== undefined)
+  return binary.take(readCount(binary_data_size, `${field}.binary_data_size`), `${field}.binary_data_size`);
+}
+
+/** What follows the JSON header, taken input by input. */
+class BinaryData {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  take(byteCount: number, field: string): Uint8Array {
+    const left = this.#bytes.length - this.#at;
+    if (byteCount > left)
       throw new InvalidInputError({
-        field: `outputs["${name}"].parameters.classification`,
-        received: describeJson(parameters.classification),
-        expected: "nothing: the classification extension is not supported",
+        field,
+        received: String(byteCount),
+        expected: `at most the ${left} bytes that are left after the JSON header and the inputs before`,
       });
-    return name;
-  });
-  return names.length === 0 ? undefined : names;
-}
+    this.#at += byteCount;
+    return this.#bytes.subarray(this.#at - byteCount, this.#at);
+  }
 
-function readId(value: unknown): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value !== "string")
-    throw new InvalidInputError({ field: "id", received: describeJson(value), expected: "a string" });
-  return value;
-}
-
-function readName(value: unknown, field: string): string {
-  if (typeof value !== "string" || value === "")
-    throw new InvalidInputError({ field, received: describeJson(value), expected: "a non-empty string" });
-  return value;
-}
-
-function readDatatype(value: unknown, field: string): Datatype {
-  if (!isDatatype(value))
-    throw new InvalidInputError({
-      field,
-      received: describeJson(value),
-      expected: `one of ${DATATYPES.join(", ")}`,
-    });
-  return value;
-}
-
-function readShape(value: unknown, field: string): number[] {
-  if (
-    !Array.isArray(value) ||
-    value.length > MAX_RANK ||
-    !value.every((size) => Number.isSafeInteger(size) && size >= 0)
-  )
-    throw new InvalidInputError({
-      field,
-      received: (JSON.stringify(value) ?? "nothing").slice(0, 80),
-      expected: `an array of at most ${MAX_RANK} non-negative integers`,
-    });
-  return value as number[];
-}
-
-function readParameters(value: unknown, field: string): Parameters {
-  if (value === undefined) return {};
-  const parameters = asObject(value, field);
-  for (const [name, item] of Object.entries(parameters))
-    if (typeof item !== "string" && typeof item !== "number" && typeof item !== "boolean")
+  assertEnd(): void {
+    if (this.#at !== this.#bytes.length)
       throw new InvalidInputError({
-        field: `${field}.${name}`,
-        received: describeJson(item),
-        expected: "a string, number or boolean",
+        field: "body",
+        received: `${this.#bytes.length} bytes of binary data`,
+        expected: `the ${this.#at} bytes that its inputs declare`,
       });
-  return parameters as Parameters;
-}
-
-function refuseBinary(value: unknown, field: string): void {
-  if (value === undefined || value === false) return;
-  throw new InvalidInputError({
-    field,
-    received: describeJson(value),
-    expected: "false: the binary tensor extension is not supported, send and take JSON",
-  });
+  }
 }

@@ -12,7 +12,7 @@ const responseOf = (...outputs: Tensor[]): PredictResponse => ({
 
 describe("printInferResponse", () => {
   test("prints every datatype that JSON can carry", () => {
-    const text = printInferResponse(
+    const { json: text, binary } = printInferResponse(
       responseOf(
         { name: "f", datatype: "FP32", shape: [1, 2], data: new Float32Array([0.1, 1e-30]) },
         { name: "d", datatype: "FP64", shape: [1], data: new Float64Array([0.1]) },
@@ -23,6 +23,7 @@ describe("printInferResponse", () => {
       ),
       "id-1",
     );
+    expect(binary).toEqual([]);
     expect(text).toContain("4611686018427387905");
     const { outputs, ...head } = JSON.parse(text) as { outputs: { data: unknown }[] };
     expect(head).toEqual({ model_name: "m", model_version: "2", id: "id-1" });
@@ -39,6 +40,26 @@ describe("printInferResponse", () => {
   test.each([Number.NaN, Number.POSITIVE_INFINITY])("refuses an output that is %s, naming it", (value) => {
     const output: Tensor = { name: "p", datatype: "FP32", shape: [2], data: new Float32Array([0, value]) };
     expect(() => printInferResponse(responseOf(output))).toThrow(`output 'p' is ${value} at index 1`);
+  });
+
+  test("appends binary data in the order of the outputs, as views of them", () => {
+    const h = new Uint16Array([0x3c00, 0x7c00]);
+    const outputs: Tensor[] = [
+      { name: "nan", datatype: "FP32", shape: [1], data: new Float32Array([Number.NaN]) },
+      { name: "n", datatype: "INT32", shape: [1], data: new Int32Array([7]) },
+      { name: "h", datatype: "FP16", shape: [1, 2], data: h },
+      { name: "none", datatype: "UINT8", shape: [0], data: new Uint8Array(0) },
+    ];
+    const form = { binary: true, outputs: [{ name: "n", binary: false, classes: 0 }] };
+    const { json, binary } = printInferResponse(responseOf(...outputs), undefined, form);
+    expect((JSON.parse(json) as { outputs: unknown }).outputs).toEqual([
+      { name: "nan", datatype: "FP32", shape: [1], parameters: { binary_data_size: 4 } },
+      { name: "n", datatype: "INT32", shape: [1], data: [7] },
+      { name: "h", datatype: "FP16", shape: [1, 2], parameters: { binary_data_size: 4 } },
+      { name: "none", datatype: "UINT8", shape: [0], parameters: { binary_data_size: 0 } },
+    ]);
+    expect(Buffer.concat(binary).toString("hex")).toBe("0000c07f003c007c");
+    expect(binary[1]!.buffer).toBe(h.buffer);
   });
 
   test("refuses half precision, which has no JSON form", () => {

@@ -1,11 +1,15 @@
 /** Open Inference Protocol v2: model metadata, server metadata and readiness, as JSON values. */
 
-import { PRODUCT } from "../product.ts";
 import type { ModelMetadata } from "../protocol/inference.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
 
-/** Protocol extensions that work here. A client may rely on every name in this list. */
-export const EXTENSIONS: readonly string[] = [];
+/** Protocol extensions that work here, in Triton's order. A client may rely on every name in this list. */
+export const EXTENSIONS: readonly string[] = [
+  "classification",
+  "schedule_policy",
+  "binary_tensor_data",
+  "parameters",
+];
 
 export type OipModelMetadata = {
   name: string;
@@ -20,10 +24,9 @@ export function modelMetadata(metadata: ModelMetadata): OipModelMetadata {
   return { name: model, versions, platform, inputs, outputs };
 }
 
-export function serverMetadata(): {
-  name: string;
-  version: string;
-  extensions: readonly string[];
-} {
-  return { ...PRODUCT, extensions: EXTENSIONS };
+export type ServerMetadata = { name: string; version: string; extensions: readonly string[] };
+
+/** @param server as configured: some clients check name and version */
+export function serverMetadata(server: { name: string; version: string }): ServerMetadata {
+  return { ...server, extensions: EXTENSIONS };
 }

@@ -75,12 +75,13 @@ const booleans: ElementReader = {
 };
 
 const strings: ElementReader = {
-  expected: "a string",
+  expected: "a string without lone surrogates",
   fill(row, out, offset) {
     const texts = out as string[];
     for (let i = 0; i < row.length; i++) {
       const value = row[i];
-      if (typeof value !== "string") return i;
+      // UTF-8, which the runtime and binary data carry, has no form for them.
+      if (typeof value !== "string" || !value.isWellFormed()) return i;
       texts[offset + i] = value;
     }
     return -1;
@@ -117,7 +118,7 @@ export function readTensorData(
     throw new InvalidInputError({
       field,
       received: `${datatype} as JSON`,
-      expected: "another datatype, such as FP32: half precision has no JSON form",
+      expected: "binary data: half precision has no JSON form",
     });
   if (!Array.isArray(value))
     throw new InvalidInputError({ field, received: describeJson(value), expected: "an array" });
@@ -207,7 +208,7 @@ type ReviverContext = { source?: string };
 
 /**
  * Parses JSON again, keeping integers beyond 2^53 as bigints instead of rounding them. Slower than `JSON.parse`:
- * for requests with INT64 or UINT64 tensors only.
+ * for requests with INT64 or UINT64 tensors and long numbers only.
  */
 export function parseExactIntegers(text: string): unknown {
   const revive = (_key: string, value: unknown, context?: ReviverContext): unknown => {

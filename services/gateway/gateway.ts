@@ -57,6 +57,7 @@ export class Gateway {
     this.#streams = new JobStreams((id) => call("trainer.get", { id }));
     const backend: Backend = {
       call,
+      server: config.server,
       predictTimeoutMs: config.inference.timeoutMs,
       bodyLimits: { maxBytes: config.http.maxBodyBytes, timeoutMs: settings.bodyTimeoutMs },
       defaultModel: settings.defaultModel,

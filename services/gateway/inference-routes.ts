@@ -1,24 +1,18 @@
 /** Open Inference Protocol v2 under /v2, and the plain `POST /predict` for images. */
 
-import type { IncomingMessage } from "node:http";
-import { errorMessage, errorType, InvalidInputError } from "../../lib/errors.ts";
+import { errorMessage, errorType } from "../../lib/errors.ts";
 import { readBody } from "../../lib/http/body.ts";
 import { type Exchange, json, type Reply, type Route } from "../../lib/http/exchange.ts";
 import { type ImageBody, imagePredictRequest, parseImageBody } from "../../lib/images/predict-request.ts";
 import { printImageResponse } from "../../lib/images/predict-response.ts";
-import { parseInferRequest } from "../../lib/oip/infer-request.ts";
-import { printInferResponse } from "../../lib/oip/infer-response.ts";
 import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
-import type {
-  ModelMetadata,
-  PredictRequest,
-  PredictResponse,
-  Readiness,
-} from "../../lib/protocol/inference.ts";
+import type { ModelMetadata, Readiness } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
+import { applyCacheHeader, infer, predict } from "./infer.ts";
 
 const READINESS_TIMEOUT_MS = 2_000;
 const PLAIN_INFER = /^\/v2\/models\/([\w.-]+)\/infer$/;
+const PLAIN_VERSION_INFER = /^\/v2\/models\/([\w.-]+)\/versions\/([\w.-]+)\/infer$/;
 
 export function inferenceRoutes(backend: Backend): Route[] {
   return [
@@ -42,10 +36,14 @@ export function inferenceRoutes(backend: Backend): Route[] {
       method: "POST",
       path: "/v2/models/:model/versions/:version/infer",
       handle: (exchange) => infer(backend, exchange),
+      recognise: (url) => {
+        const [, model, version] = PLAIN_VERSION_INFER.exec(url) ?? [];
+        return model === undefined ? undefined : { model, version: version! };
+      },
     },
     { method: "GET", path: "/v2/health/live", handle: () => json({ live: true }) },
     { method: "GET", path: "/v2/health/ready", handle: () => serverReady(backend) },
-    { method: "GET", path: "/v2", handle: () => json(serverMetadata()) },
+    { method: "GET", path: "/v2", handle: () => json(serverMetadata(backend.server)) },
     { method: "GET", path: "/v2/models/:model", handle: (exchange) => metadata(backend, exchange) },
     { method: "GET", path: "/v2/models/:model/ready", handle: (exchange) => modelReady(backend, exchange) },
     {
@@ -61,16 +59,6 @@ export function inferenceRoutes(backend: Backend): Route[] {
   ];
 }
 
-async function infer(backend: Backend, { request, params }: Exchange): Promise<Reply> {
-  const { model, version } = params;
-  refuseBinaryBody(request);
-  const body = await readBody(request, backend.bodyLimits);
-  const parsed = parseInferRequest(body, model!, version);
-  applyCacheHeader(request, parsed.request);
-  const response = await predict(backend, parsed.request);
-  return { status: 200, body: printInferResponse(response, parsed.id) };
-}
-
 async function predictImage(backend: Backend, { request }: Exchange): Promise<Reply> {
   const body = parseImageBody(await readBody(request, backend.bodyLimits));
   // Awaiting what is already there would cost the hot path a turn of the microtask queue.
@@ -80,10 +68,6 @@ async function predictImage(backend: Backend, { request }: Exchange): Promise<Re
   applyCacheHeader(request, image.request);
   const response = await predict(backend, image.request);
   return { status: 200, body: printImageResponse(response, metadata.labels, image.batch) };
-}
-
-function predict(backend: Backend, request: PredictRequest): Promise<PredictResponse> {
-  return backend.call("inference.predict", request, { timeout: backend.predictTimeoutMs });
 }
 
 /** The named model; else the default one; else, where there is only one, that. */
@@ -104,29 +88,6 @@ async function onlyModel(
   const models = await backend.call("registry.list", {});
   if (models.length !== 1) throw error;
   return backend.metadata.get(models[0]!.model, version);
-}
-
-/** `Moiety-Cache: off` keeps a request from the prediction cache without touching its body. */
-function applyCacheHeader({ headers }: IncomingMessage, request: PredictRequest): void {
-  const header = headers["moiety-cache"];
-  if (header === undefined) return;
-  if (header !== "on" && header !== "off")
-    throw new InvalidInputError({
-      field: "header Moiety-Cache",
-      received: JSON.stringify(header),
-      expected: "on or off",
-    });
-  if (header === "off") request.cache = false;
-}
-
-function refuseBinaryBody({ headers }: IncomingMessage): void {
-  const received = headers["inference-header-content-length"];
-  if (received !== undefined)
-    throw new InvalidInputError({
-      field: "header Inference-Header-Content-Length",
-      received: String(received),
-      expected: "no such header: the binary tensor extension is not supported, send JSON",
-    });
 }
 
 async function metadata(backend: Backend, { params }: Exchange): Promise<Reply> {

@@ -1,0 +1,80 @@
+/**
+ * `POST …/infer` of the Open Inference Protocol: a body in, a prediction, the answer in the form that was asked for.
+ * Copies on the way: lib/http/body.ts and lib/oip/raw-tensor.ts say when; an answer's binary data are not copied.
+ */
+
+import type { IncomingMessage } from "node:http";
+import { InvalidInputError } from "../../lib/errors.ts";
+import { readBody } from "../../lib/http/body.ts";
+import type { Exchange, Reply } from "../../lib/http/exchange.ts";
+import { type InferRequest, parseInferRequest } from "../../lib/oip/infer-request.ts";
+import { type InferAnswer, printInferResponse } from "../../lib/oip/infer-response.ts";
+import { assertWithin, INFERENCE_HEADER, readHeaderBytes } from "../../lib/oip/inference-header.ts";
+import { parseRawRequest } from "../../lib/oip/raw-request.ts";
+import { classified, wantsClasses } from "../../lib/oip/requested-outputs.ts";
+import type { PredictRequest, PredictResponse } from "../../lib/protocol/inference.ts";
+import type { Backend } from "./backend.ts";
+
+const INFERENCE_HEADER_KEY = INFERENCE_HEADER.toLowerCase();
+const BINARY_TYPE = "application/octet-stream";
+
+export async function infer(backend: Backend, { request, params }: Exchange): Promise<Reply> {
+  const headerBytes = readHeaderBytes(request.headers[INFERENCE_HEADER_KEY]);
+  const body = await readBody(request, backend.bodyLimits, headerBytes);
+  if (headerBytes !== undefined) assertWithin(headerBytes, body.length);
+  const { model, version } = params;
+  const parsed =
+    headerBytes === 0
+      ? await rawRequest(backend, body, model!, version)
+      : parseInferRequest(body, model!, version, headerBytes);
+  applyCacheHeader(request, parsed.request);
+  const response = await predict(backend, parsed.request);
+  const printed = wantsClasses(parsed.form) ? await withClasses(backend, response, parsed) : response;
+  return replyOf(printInferResponse(printed, parsed.id, parsed.form));
+}
+
+export function predict(backend: Backend, request: PredictRequest): Promise<PredictResponse> {
+  return backend.call("inference.predict", request, { timeout: backend.predictTimeoutMs });
+}
+
+/** `Moiety-Cache: off` keeps a request from the prediction cache without touching its body. */
+export function applyCacheHeader({ headers }: IncomingMessage, request: PredictRequest): void {
+  const header = headers["moiety-cache"];
+  if (header === undefined) return;
+  if (header !== "on" && header !== "off")
+    throw new InvalidInputError({
+      field: "header Moiety-Cache",
+      received: JSON.stringify(header),
+      expected: "on or off",
+    });
+  if (header === "off") request.cache = false;
+}
+
+async function rawRequest(
+  backend: Backend,
+  body: Buffer,
+  model: string,
+  version: string | undefined,
+): Promise<InferRequest> {
+  return parseRawRequest(body, await backend.metadata.get(model, version), version);
+}
+
+async function withClasses(
+  backend: Backend,
+  response: PredictResponse,
+  { form }: InferRequest,
+): Promise<PredictResponse> {
+  const metadata = await backend.metadata.get(response.model, response.version);
+  return { ...response, outputs: classified(response.outputs, form, metadata) };
+}
+
+function replyOf({ json, binary }: InferAnswer): Reply {
+  if (binary.length === 0) return { status: 200, body: json };
+  const header = Buffer.from(json);
+  return {
+    status: 200,
+    body: [header, ...binary],
+    contentType: BINARY_TYPE,
+    headers: { [INFERENCE_HEADER]: String(header.length) },
+  };
+}
