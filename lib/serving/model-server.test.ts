@@ -514,6 +514,6 @@ describe("NaN and infinities", () => {
     const refused = await failure(server.predict(ask({ inputs: [input(data)] })));
     expect(refused.message).toContain('inputs["x"].data[0]');
     const { outputs } = await server.predict(ask({ inputs: [input(data)], nonFinite: true }));
-    expect(Array.from(outputs[0]!.data)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY, 31]);
+    expect(Array.from(outputs[0]!.data as Float32Array)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY, 31]);
   });
 });
