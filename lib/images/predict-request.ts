@@ -9,7 +9,7 @@
 
 import { InvalidInputError } from "../errors.ts";
 import { describeJson, parseJsonObject } from "../http/json-body.ts";
-import { readCache } from "../oip/infer-request.ts";
+import { readBoolean } from "../oip/request-fields.ts";
 import { readTensorData } from "../oip/tensor-data.ts";
 import type { ModelMetadata, PredictRequest } from "../protocol/inference.ts";
 import { elementCount, formatShape, type TensorSpec } from "../tensor/tensor.ts";
@@ -50,7 +50,7 @@ export function parseImageBody(body: Buffer): ImageBody {
   if (model !== undefined) parsed.model = readText(model, "model");
   if (version !== undefined)
     parsed.version = Number.isSafeInteger(version) ? String(version) : readText(version, "version");
-  if (cache !== undefined) parsed.cache = readCache(cache, "cache");
+  if (cache !== undefined) parsed.cache = readBoolean(cache, "cache");
   return parsed;
 }
 
