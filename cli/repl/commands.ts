@@ -126,6 +126,24 @@ const train = command(
   },
 );
 
+async function testExample(dataset: string, directory: string | undefined, index: number) {
+  const test = await loadTestExamples(dataset, directory);
+  try {
+    if (index >= test.count)
+      throw new InvalidInputError({
+        field: "--test",
+        received: String(index),
+        expected: `0 to ${test.count - 1}`,
+      });
+    const [column, target] = [test.inputs[0]!, test.targets[0]!];
+    const row = Uint32Array.of(index);
+    const truth = Number(rowsOf(target, row)[0]);
+    return { column, target, pixels: rowsOf(column, row) as Uint8Array, truth };
+  } finally {
+    await test.close();
+  }
+}
+
 const predict = command(
   {
     command: "predict <model>",
@@ -141,17 +159,9 @@ const predict = command(
     const version = args.options.version === undefined ? {} : { version: String(args.options.version) };
     const published = await call("registry.version", { model, ...version });
     const { datasetsDirectory } = configOf(broker);
-    const test = await loadTestExamples(published.lineage?.dataset.name ?? model, datasetsDirectory);
+    const dataset = published.lineage?.dataset.name ?? model;
     const index = integerOption(args, "test", 0)!;
-    if (index >= test.count)
-      throw new InvalidInputError({
-        field: "--test",
-        received: String(index),
-        expected: `0 to ${test.count - 1}`,
-      });
-    const [column, target] = [test.inputs[0]!, test.targets[0]!];
-    const row = Uint32Array.of(index);
-    const pixels = rowsOf(column, row) as Uint8Array;
+    const { column, target, pixels, truth } = await testExample(dataset, datasetsDirectory, index);
     const [height, width, ...channels] = column.shape;
     if (height === undefined || width === undefined || channels.join() !== "1" || !target.labelNames)
       throw new InvalidInputError({
@@ -181,7 +191,6 @@ const predict = command(
     const probabilities = classProbabilities(given, given.length, scores);
     const best = probabilities.indexOf(Math.max(...probabilities));
     const { labels } = published;
-    const truth = Number(rowsOf(target, row)[0]);
     return [
       drawImage(pixels, height, width),
       "",

@@ -35,6 +35,18 @@ beforeEach(async () => {
 afterEach(() => store.close());
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
+test("lists no more jobs than one message between nodes holds, and one at least", async () => {
+  const jobs = jobStore();
+  const create = (letters: number) => jobs.create({ ...spec, model: "m".repeat(letters) });
+  const large = await create(950_000);
+  expect(await jobs.list()).toEqual([large]);
+  const ids = [large.id];
+  for (let i = 0; i < 12; i++) ids.push((await create(100_000)).id);
+  expect((await jobs.list()).map(({ id }) => id)).toEqual(ids.slice(-8).toReversed());
+  expect(await jobs.list({ limit: 3 })).toHaveLength(3);
+  expect(JSON.stringify(await jobs.list()).length).toBeLessThan(2 ** 20);
+});
+
 test("creates jobs whose ids are unique and sort by time", async () => {
   const jobs = jobStore();
   const created: Job[] = [];

@@ -17,6 +17,8 @@ const PREFIX = "jobs/";
 /** One job's record is written by its owner and, rarely, a canceller: a hundred lost races are a bug. */
 const MAX_ATTEMPTS = 100;
 const PARALLEL_READS = 32;
+/** A list of jobs is one message between nodes: NATS takes 1 MiB. */
+const MAX_LIST_BYTES = 900_000;
 
 export type JobStoreOptions = {
   /** How long a claim lasts unless renewed. */
@@ -58,7 +60,7 @@ export class JobStore {
     return (await this.#entry(id)).value;
   }
 
-  /** Newest first. @default limit: all */
+  /** Newest first, as many as one message holds. @default limit: all */
   async list({
     state,
     limit = Number.POSITIVE_INFINITY,
@@ -69,11 +71,18 @@ export class JobStore {
     const unended = state === "queued" || state === "running";
     const ids = unended ? await this.#unendedIds() : await this.#ids();
     const jobs: Job[] = [];
+    let bytes = 0;
     for (let at = ids.length; at > 0 && jobs.length < limit; at -= PARALLEL_READS) {
       const read = await this.#read(ids.slice(Math.max(0, at - PARALLEL_READS), at));
-      jobs.push(...read.reverse().filter((job) => state === undefined || job.state === state));
+      for (const job of read.reverse()) {
+        if (state !== undefined && job.state !== state) continue;
+        bytes += Buffer.byteLength(JSON.stringify(job));
+        if (bytes > MAX_LIST_BYTES && jobs.length > 0) return jobs;
+        jobs.push(job);
+        if (jobs.length === limit) return jobs;
+      }
     }
-    return jobs.slice(0, limit);
+    return jobs;
   }
 
   /**
