@@ -1,6 +1,6 @@
 import { type Child, Children } from "./children.ts";
 
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 120_000;
 const ECHO = 'process.stdin.on("data", (d) => process.stdout.write(d))';
 
 async function withChild(

@@ -24,7 +24,8 @@ const order = (url: string, minRight = 1): LoadOrder => ({
   minRight,
   connections: 2,
   warmUpMs: 20,
-  durationMs: 100,
+  // Up to ten times as long for a server, or a machine, that does not answer so soon.
+  durationMs: 1000,
 });
 
 describe("the load generator", () => {
