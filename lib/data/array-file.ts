@@ -4,7 +4,7 @@
  */
 
 import type { Hash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { DatasetCorruptError, DatasetNotFoundError, errorMessage } from "../errors.ts";
 import { allocate, type Datatype, elementBytes, type NumericArray } from "../tensor/datatype.ts";
@@ -38,6 +38,9 @@ export class ArrayFile {
   constructor(dataset: string, file: string) {
     this.file = file;
     try {
+      // A pipe would be waited for, a folder opened.
+      if (!statSync(file).isFile())
+        throw new DatasetCorruptError(file, { received: "no file of data", expected: "one" });
       if (file.endsWith(".gz")) this.inflated = inflate(file, readFileSync(file));
       else this.descriptor = openSync(file, "r");
     } catch (error) {

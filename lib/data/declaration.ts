@@ -153,10 +153,18 @@ class Reader {
   }
 
   private fail(field: string, received: unknown, expected: string): never {
-    const shown = typeof received === "string" ? received : (JSON.stringify(received) ?? "nothing");
+    const shown = typeof received === "string" ? received : textOf(received);
     throw new DatasetCorruptError(this.file, {
       received: `${field}: ${shown.slice(0, 200)}`,
       expected,
     });
+  }
+}
+
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? "nothing";
+  } catch {
+    return "data that lies too deep to be shown";
   }
 }

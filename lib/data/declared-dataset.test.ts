@@ -1,5 +1,6 @@
 /** Data sets of named columns: what their declaration says, what is refused, and that files read as memory does. */
 
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -201,6 +202,12 @@ describe("what cannot be trained on is refused by file and field", () => {
   test.each<[string, unknown, string, string]>([
     ["text", "{inputs", "Expected property name", "JSON"],
     ["a list", [], "the file: []", "an object"],
+    [
+      "a list deeper than can be shown",
+      "[".repeat(9e4) + "]".repeat(9e4),
+      "the file: data that lies",
+      "an object",
+    ],
     ["no inputs", { targets: { y } }, "inputs: nothing", "an object"],
     ["empty inputs", { inputs: {}, targets: { y } }, "inputs: none", "at least one"],
     ["empty targets", { inputs: { x }, targets: {} }, "targets: none", "at least one"],
@@ -407,6 +414,21 @@ describe("what cannot be trained on is refused by file and field", () => {
     await expect(find).rejects.toThrow(DatasetNotFoundError);
     await expect(findDatasetFiles("gap", join(root, "gap"))).rejects.toThrow("xt.npy, named in dataset.json");
     await expect(loadDataset("gap", root)).rejects.toThrow(DatasetNotFoundError);
+  });
+
+  test("a folder or a pipe where a file should be, at once", async () => {
+    for (const [name, make] of [
+      ["folder", (path: string) => mkdir(path)],
+      ["pipe", async (path: string) => void execFileSync("mkfifo", [path])],
+    ] as const) {
+      await folder(name, good, files);
+      await rm(join(root, name, "x.npy"));
+      await make(join(root, name, "x.npy"));
+      expect(await fault(name)).toMatchObject({
+        file: join(root, name, "x.npy"),
+        received: "no file of data",
+      });
+    }
   });
 
   test("a file that was cut, before it is read or while it is", async () => {
