@@ -12,11 +12,13 @@ const PATIENT = { maxBytes: 100, timeoutMs: 600_000 };
 let server: Server;
 let outcome: Promise<Buffer>;
 let limits: typeof PATIENT;
+let alignAt: number;
 
 beforeEach(async () => {
   limits = PATIENT;
+  alignAt = 0;
   server = createServer((request: IncomingMessage, response) => {
-    outcome = readBody(request, limits);
+    outcome = readBody(request, limits, alignAt);
     outcome.then(
       () => response.end(),
       () => response.end(),
@@ -45,6 +47,24 @@ describe("readBody", () => {
   test("joins a body that comes in pieces", async () => {
     await send("Content-Length: 6\r\n\r\n", "abc", "def");
     expect(String(await outcome)).toBe("abcdef");
+  });
+
+  test("joins a body in pieces so that the wanted place is aligned for any element", async () => {
+    // More than one read of a socket can give.
+    const sent = Array.from({ length: 50_000 }, (_, i) => String(i)).join(",");
+    limits = { ...PATIENT, maxBytes: sent.length };
+    const chunk = `${sent.length.toString(16)}\r\n${sent}\r\n0\r\n\r\n`;
+    for (const place of [0, 1, 3, 8, 13])
+      for (const parts of [
+        [`Content-Length: ${sent.length}\r\n\r\n`, sent],
+        ["Transfer-Encoding: chunked\r\n\r\n", chunk],
+      ]) {
+        alignAt = place;
+        await send(...parts);
+        const body = await settled(outcome);
+        expect(String(body) === sent).toBe(true);
+        expect((body.byteOffset + place) % 8).toBe(0);
+      }
   });
 
   test("is empty for a request without a body", async () => {
