@@ -28,7 +28,9 @@ function drawConv(block: number): Given {
   const pads = [...reach, ...reach].map((size) => draw(0, size - 1));
   // Rows of more than 32 columns are shifted in another way.
   const size = [reach[0]! + draw(0, 5), reach[1]! + (draw(0, 4) === 0 ? draw(28, 33) : draw(0, 5))];
-  const [channels, filters] = [block * draw(1, 2), block * draw(1, 2)];
+  // Images of fewer planes than a block are read as they are.
+  const channels = draw(0, 3) === 0 ? draw(1, 4) : block * draw(1, 2);
+  const filters = block * draw(1, 2);
   return {
     x: [channels, draw(1, 3), ...size],
     w: [filters, channels, ...kernel],
@@ -88,6 +90,7 @@ describe("convolution by blocks of channels", () => {
     for (const [x, w, group] of [
       [[8, 1, 3, 3], [12, 8, 2, 2], 1],
       [[12, 1, 3, 3], [8, 12, 2, 2], 1],
+      [[3, 1, 3, 3], [12, 3, 2, 2], 1],
       [[16, 1, 3, 3], [16, 8, 2, 2], 2],
       [[8, 1, 3, 3], [8, 8, 1, 1], 1],
     ] as [number[], number[], number][]) {

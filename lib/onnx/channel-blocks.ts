@@ -2,7 +2,8 @@
  * Convolution in ONNX Runtime's own layout for CPUs, in which a block of channels lies together, [N, C/block, H, W,
  * block]: its fastest, up to two and a half times as fast here as a transposed convolution. The runtime itself only uses it for
  * weights that are constant; in training they are not, so the nodes are written here (operators of the domain
- * com.microsoft.nchwc; weights as [F/block, C/block, KH, KW, block of C, block of F]). The size of a block depends on
+ * com.microsoft.nchwc; weights as [F/block, C/block, KH, KW, block of C, block of F]; images of fewer channels than a
+ * block are read as they are). The size of a block depends on
  * the processor (lib/training/channel-block.ts asks the runtime for it); a graph with such nodes runs where it was made.
  */
 
@@ -41,6 +42,11 @@ export class ChannelBlocks {
     return Number(shape[0]) % this.block === 0 && Number(shape[1]) % this.block === 0;
   }
 
+  /** Whether the images are too few planes for a block: such are read as they are. */
+  readsPlain({ shape }: Value): boolean {
+    return Number(shape[0]) % this.block === 0 && Number(shape[1]) < this.block;
+  }
+
   /**
    * Y [F, N, OH, OW], a value of that `shape`, of X [C, N, H, W] and `weights` [F, C, KH, KW]; `turned` for the gradient
    * of an image: weights [C, F, KH, KW] with every kernel turned about.
@@ -52,9 +58,10 @@ export class ChannelBlocks {
   ): Value {
     const { graph } = this;
     const [filters, batch, ...size] = options.shape as [number, number, number, number];
-    const kernels = options.turned ? this.turned(weights) : this.blocked(weights);
+    const plain = !options.turned && this.readsPlain(weights);
+    const kernels = options.turned ? this.turned(weights) : this.blocked(weights, plain);
     const images = graph.op("Transpose", [x], { perm: SWAP_BATCH_AND_CHANNELS });
-    const apart = this.node("ReorderInput", [images], images.shape as number[]);
+    const apart = plain ? images : this.node("ReorderInput", [images], images.shape as number[]);
     const inputs = [apart, kernels, ...(options.bias ? [options.bias] : [])];
     const shape = [batch, filters, ...size];
     const product = this.node("Conv", inputs, shape, options.window);
@@ -67,10 +74,15 @@ export class ChannelBlocks {
    * once: both orders are reached in two such steps.
    */
 
-  private blocked(weights: Value): Value {
+  /** For `plain` images the channels are not blocked: [F/block, C, KH, KW, block of F]. */
+  private blocked(weights: Value, plain: boolean): Value {
     const { graph, block } = this;
     const [filters, channels, ...kernel] = weights.shape as [number, number, number, number];
     const places = kernel[0] * kernel[1];
+    if (plain) {
+      const byBlock = this.reshape(weights, [filters / block, block, channels * places]);
+      return this.reshape(this.transpose(byBlock, [0, 2, 1]), [filters, channels, ...kernel]);
+    }
     const byFilter = this.reshape(weights, [filters, channels * places]);
     const filtersLast = keptApart(graph, this.transpose(byFilter, [1, 0]));
     const apart = [channels / block, block, places, filters / block, block];

@@ -56,7 +56,7 @@ class Lowering {
       // Several filters for each channel.
       const inputs = [this.op("Transpose", [x], { perm: SWAP }), weight, ...(bias ? [bias] : [])];
       this.named("Transpose", [this.op("Conv", inputs, node.attributes)], conv.y, { perm: SWAP });
-    } else if (this.isBlocked(conv, weight)) {
+    } else if (this.isBlocked(conv, weight) || this.readsPlain(conv, weight)) {
       const found = this.blocks!.convolve(x, weight, { shape, window: node.attributes, bias });
       this.named("Identity", [found], conv.y);
     } else if (group === 1) {
@@ -76,6 +76,10 @@ class Lowering {
 
   private isBlocked({ group, window }: Conv, weight: Value): boolean {
     return group === 1 && product(window.kernel) > 1 && this.blocks?.fits(weight) === true;
+  }
+
+  private readsPlain({ group, window }: Conv, weight: Value): boolean {
+    return group === 1 && product(window.kernel) > 1 && this.blocks?.readsPlain(weight) === true;
   }
 
   /** One filter for each channel: the planes [C·N, H, W] are the channels of one image, the kernels are repeated. */
@@ -145,8 +149,7 @@ class Lowering {
     const { window, group, shape } = conv;
     const positions = product(g.shape.slice(1) as number[]);
     if (conv.depthwise) this.planesKernelGradient(conv, x, g);
-    else if (group === 1 && window.strides.every((stride) => stride === 1) && !this.has(x, window, g))
-      this.kernelGradientByRows(conv, x, g);
+    else if (group === 1 && this.goesByRows(conv, x, g)) this.kernelGradientByRows(conv, x, g);
     else if (group === 1) {
       // The larger matrix first: the runtime packs the second one.
       const columns = this.columns(x, window, g.shape as number[]);
@@ -159,6 +162,13 @@ class Lowering {
       const rows = this.reshape(g, [group, shape[0]! / group, positions]);
       this.reshapeTo(this.op("MatMul", [rows, this.op("Transpose", [blocks], { perm: [0, 2, 1] })]), conv);
     }
+  }
+
+  private goesByRows({ window, shape }: Conv, x: Value, g: Value): boolean {
+    const [filters, channels, ...kernel] = shape as [number, number, number, number];
+    // Of few channels the matrix is smaller than the shifts of the gradient would be.
+    const few = this.blocks !== undefined && channels * kernel[1]! <= filters;
+    return window.strides.every((stride) => stride === 1) && !this.has(x, window, g) && !few;
   }
 
   /**
