@@ -7,6 +7,7 @@
 import { InvalidModelError, UnknownComponentError } from "../errors.ts";
 import type { KerasObject } from "../protocol/jobs.ts";
 import { nearest } from "./nearest.ts";
+import { shown } from "./shown.ts";
 
 const camel = (name: string): string =>
   name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
@@ -19,7 +20,7 @@ export class ConfigReader {
 
   constructor(where: string, config: unknown) {
     if (typeof config !== "object" || config === null || Array.isArray(config))
-      throw new InvalidModelError(where, `its config is ${JSON.stringify(config)}, expected an object`);
+      throw new InvalidModelError(where, `its config is ${shown(config)}, expected an object`);
     this.where = where;
     this.config = config as Record<string, unknown>;
     this.unread = new Set(Object.keys(config));
@@ -110,10 +111,7 @@ export class ConfigReader {
   }
 
   refuse(name: string, received: unknown, expected: string): never {
-    throw new InvalidModelError(
-      `${this.where}.${name}`,
-      `received ${JSON.stringify(received)}, expected ${expected}`,
-    );
+    throw new InvalidModelError(`${this.where}.${name}`, `received ${shown(received)}, expected ${expected}`);
   }
 
   /** @throws {InvalidModelError} naming the first field nobody asked for */
@@ -134,10 +132,7 @@ export function kerasObject(value: unknown, where: string): KerasObject {
   const object = value as { class_name?: unknown; className?: unknown; config?: unknown } | null;
   const className = object?.class_name ?? object?.className;
   if (typeof value !== "object" || typeof className !== "string")
-    throw new InvalidModelError(
-      where,
-      `received ${JSON.stringify(value)}, expected a name or {class_name, config}`,
-    );
+    throw new InvalidModelError(where, `received ${shown(value)}, expected a name or {class_name, config}`);
   const config = object?.config ?? {};
   // Keras 3 serialises plain functions as {class_name: "function", config: "relu"}.
   if (className === "function" && typeof config === "string") return { class_name: config, config: {} };

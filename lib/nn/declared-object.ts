@@ -7,6 +7,7 @@ import { InvalidModelError } from "../errors.ts";
 import type { KerasObject } from "../protocol/jobs.ts";
 import { type ConfigReader, kerasObject } from "./config-reader.ts";
 import type { ModelInput } from "./model.ts";
+import { shown } from "./shown.ts";
 
 export type DeclaredObject = KerasObject & { name: unknown; inbound_nodes: unknown };
 
@@ -46,13 +47,13 @@ export function readInput(first: KerasObject): ModelInput {
   if (!Array.isArray(shape) || shape.length < 2)
     throw new InvalidModelError(
       `layer '${String(config.name ?? first.class_name)}'`,
-      `the first layer must state its input as batch_shape [null, ...sizes]; received ${JSON.stringify(shape)}`,
+      `the first layer must state its input as batch_shape [null, ...sizes]; received ${shown(shape)}`,
     );
   const sizes = shape.slice(1);
   if (!sizes.every((size): size is number => Number.isSafeInteger(size) && size > 0))
     throw new InvalidModelError(
       "input shape",
-      `every size but the batch must be known; received ${JSON.stringify(shape)}`,
+      `every size but the batch must be known; received ${shown(shape)}`,
     );
   const isInput = first.class_name === "InputLayer";
   const name = isInput && typeof config.name === "string" ? config.name : "input";
@@ -62,11 +63,11 @@ export function readInput(first: KerasObject): ModelInput {
 /** Only an InputLayer's dtype is that of the input; another layer's is the precision it works in. */
 function datatypeOf(dtype: unknown, isInput: boolean, name: string): ModelInput["datatype"] {
   if (!isInput) return "FP32";
-  const datatype = INPUT_DATATYPES[String(dtype ?? "float32")];
-  if (datatype) return datatype;
+  const given = dtype ?? "float32";
+  if (typeof given === "string" && Object.hasOwn(INPUT_DATATYPES, given)) return INPUT_DATATYPES[given]!;
   throw new InvalidModelError(
     `input '${name}'.dtype`,
-    `received ${JSON.stringify(dtype)}, expected one of ${Object.keys(INPUT_DATATYPES).join(", ")}`,
+    `received ${shown(dtype)}, expected one of ${Object.keys(INPUT_DATATYPES).join(", ")}`,
   );
 }
 

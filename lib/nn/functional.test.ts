@@ -334,7 +334,7 @@ describe("merge layers", () => {
     ["Concatenate", [[3], [3]], { axis: "last" }, 'axis: received "last"'],
     ["Dot", [[3], [4]], { axes: 1 }, "different sizes along axes 1 and 1"],
     ["Dot", [[3], [3]], { axes: 0 }, "received 0, expected an axis"],
-    ["Dot", [[3], [3]], {}, "axes: received undefined"],
+    ["Dot", [[3], [3]], {}, "axes: received nothing"],
     ["Dot", [[3], [3]], { axes: [1, 1, 1] }, "axes: received [1,1,1]"],
     ["Average", [[3], [3]], { weights: [1, 2] }, "weights: no such option"],
   ] as [string, [number[], number[]], Record<string, unknown>, string][])(

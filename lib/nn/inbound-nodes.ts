@@ -11,6 +11,7 @@
  */
 
 import { InvalidModelError } from "../errors.ts";
+import { shown } from "./shown.ts";
 
 /** Output `output` of application number `application` of the layer called `layer`. */
 export type TensorRef = { layer: string; application: number; output: number };
@@ -123,5 +124,5 @@ function readTriple(value: unknown, where: string): TensorRef {
 }
 
 function refuse(where: string, received: unknown, expected: string): never {
-  throw new InvalidModelError(where, `received ${JSON.stringify(received)}, expected ${expected}`);
+  throw new InvalidModelError(where, `received ${shown(received)}, expected ${expected}`);
 }

@@ -210,6 +210,13 @@ describe("dialects", () => {
 });
 
 describe("refused declarations", () => {
+  const nestedLists = (depth: number) => {
+    let lists: unknown = 1;
+    for (let i = 0; i < depth; i++) lists = [lists];
+    return lists;
+  };
+  const typed = (dtype: string) =>
+    sequential({ class_name: "InputLayer", config: { batch_shape: [null, 4], dtype } }, layer("Flatten"));
   const dense = (config: Record<string, unknown>) =>
     sequential(input(4), layer("Dense", { units: 2, ...config }));
   const conv = (config: Record<string, unknown>) =>
@@ -305,8 +312,27 @@ describe("refused declarations", () => {
       "no units",
       sequential(input(4), layer("Dense", {})),
       InvalidModelError,
-      "units: received undefined, expected an integer of at least 1",
+      "units: received nothing, expected an integer of at least 1",
     ],
+    [
+      "lists within lists without end",
+      dense({ units: nestedLists(30_000) }),
+      InvalidModelError,
+      "units: received a list beyond measure, expected an integer",
+    ],
+    [
+      "means within lists without end",
+      sequential(input(4), layer("Normalization", { mean: nestedLists(30_000), variance: [1] })),
+      InvalidModelError,
+      "mean: received a list beyond measure, expected lists of at most 8 axes",
+    ],
+    [
+      "a member of Object as dtype of an input",
+      typed("constructor"),
+      InvalidModelError,
+      'received "constructor"',
+    ],
+    ["another dtype of an input", typed("float64"), InvalidModelError, 'received "float64", expected one of'],
     ["half a unit", dense({ units: 0.5 }), InvalidModelError, "units: received 0.5"],
     [
       "a kernel of three sizes",
@@ -357,7 +383,7 @@ describe("refused declarations", () => {
     ],
     ...(
       [
-        ["without its mean", { variance: 1 }, "mean: received undefined, expected a number"],
+        ["without its mean", { variance: 1 }, "mean: received nothing, expected a number"],
         ["with words", { mean: ["a"], variance: [1] }, "mean: received"],
         ["with lists of unequal lengths", { mean: [[1, 2], [3]], variance: [[1, 2], [3]] }, "mean: received"],
         ["with fewer variances", { mean: [1, 2], variance: [1] }, "numbers of the shape of mean, [2]"],

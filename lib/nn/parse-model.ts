@@ -23,6 +23,7 @@ import { applyModel, type Model } from "./model.ts";
 import { nearest } from "./nearest.ts";
 import { penalised } from "./penalised.ts";
 import { readRegularizer } from "./regularizers.ts";
+import { shown } from "./shown.ts";
 
 /** Models within models; deeper is no network but an attempt on the stack. */
 const MAX_DEPTH = 32;
@@ -142,7 +143,7 @@ function checkCall(className: string, { inputs, tensors, options }: InboundNode,
     if (!known.includes(name) && !without(name, value))
       throw new InvalidModelError(
         `${where}, argument '${name}'`,
-        `received ${JSON.stringify(value)}, expected null: it is not supported`,
+        `received ${shown(value)}, expected null: it is not supported`,
       );
 }
 

@@ -281,7 +281,7 @@ describe("a bad optimiser", () => {
     [
       { class_name: "SGD", config: decay({}) },
       InvalidModelError,
-      "optimizer.learning_rate.initial_learning_rate: received undefined",
+      "optimizer.learning_rate.initial_learning_rate: received nothing",
     ],
     [
       { class_name: "SGD", config: { learning_rate: "0.1" } },

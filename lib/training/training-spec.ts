@@ -6,6 +6,7 @@
 import { InvalidInputError, InvalidModelError } from "../errors.ts";
 import { kerasObject } from "../nn/config-reader.ts";
 import { type Network, parseNetwork } from "../nn/network.ts";
+import { shown } from "../nn/shown.ts";
 import { optimizerOf } from "../optim/table.ts";
 import { ENGINES, type EngineName, type KerasObject, type TrainingSpec } from "../protocol/jobs.ts";
 import { CallbackList, figuresOf } from "./callbacks/callback-list.ts";
@@ -223,18 +224,7 @@ function refuseUnknown(given: Record<string, unknown>, known: readonly string[],
 function refuse(field: string, received: unknown, expected: string): never {
   throw new InvalidInputError({
     field,
-    received: shown(received).slice(0, 200),
+    received: shown(received),
     expected,
   });
-}
-
-/** NaN, infinities and big integers arrive over CBOR; JSON has no text for them. */
-function shown(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (typeof value === "number" || typeof value === "bigint") return String(value);
-  try {
-    return JSON.stringify(value) ?? typeof value;
-  } catch {
-    return typeof value;
-  }
 }

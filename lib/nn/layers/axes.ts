@@ -4,6 +4,7 @@ import { InvalidModelError } from "../../errors.ts";
 import type { Dim } from "../../onnx/graph.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import { kerasShape, type LayerValue } from "../layer.ts";
+import { shown } from "../shown.ts";
 
 /** Reads `axis`. @throws {InvalidModelError} for anything but whole numbers */
 export function readAxes(config: ConfigReader, fallback: number): number[] {
@@ -24,7 +25,7 @@ export function placesOf(axes: readonly number[], shape: readonly Dim[]): number
   if (!fit)
     throw new InvalidModelError(
       "axis",
-      `received ${JSON.stringify(axes)}, expected axes of [${shape.join(",")}] after the batch`,
+      `received ${shown(axes)}, expected axes of [${shape.join(",")}] after the batch`,
     );
   return places;
 }

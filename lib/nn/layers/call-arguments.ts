@@ -3,6 +3,7 @@
 import { InvalidModelError } from "../../errors.ts";
 import type { Value } from "../../onnx/builder.ts";
 import type { CallArguments } from "../layer.ts";
+import { shown } from "../shown.ts";
 
 /** A tensor of the call. */
 export function named({ tensors }: CallArguments, name: string): Value | undefined {
@@ -13,8 +14,5 @@ export function named({ tensors }: CallArguments, name: string): Value | undefin
 export function flag({ options }: CallArguments, name: string, fallback = false): boolean {
   const value = options.get(name) ?? fallback;
   if (typeof value === "boolean") return value;
-  throw new InvalidModelError(
-    `argument '${name}'`,
-    `received ${JSON.stringify(value)}, expected true or false`,
-  );
+  throw new InvalidModelError(`argument '${name}'`, `received ${shown(value)}, expected true or false`);
 }

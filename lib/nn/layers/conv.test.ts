@@ -142,8 +142,8 @@ describe("refused convolution layers", () => {
   const image = [5, 6, 4];
   const conv = { filters: 4, kernel_size: 2 };
   test.each<[string, string, Record<string, unknown>, number[], string]>([
-    ["no filters", "Conv2D", { kernel_size: 2 }, image, "filters: received undefined"],
-    ["no kernel", "Conv1D", { filters: 2 }, [5, 2], "kernel_size: received undefined, expected one positive"],
+    ["no filters", "Conv2D", { kernel_size: 2 }, image, "filters: received nothing"],
+    ["no kernel", "Conv1D", { filters: 2 }, [5, 2], "kernel_size: received nothing, expected one positive"],
     [
       "two sizes of one axis",
       "Conv1D",

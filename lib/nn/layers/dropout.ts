@@ -15,6 +15,7 @@ import {
   type LayerDefinition,
   type LayerValue,
 } from "../layer.ts";
+import { shown } from "../shown.ts";
 
 export const dropout: LayerDefinition = (config) => {
   const rate = readRate(config);
@@ -32,7 +33,7 @@ export const dropout: LayerDefinition = (config) => {
     if (noiseShape.length !== shape.length || !fits)
       throw new InvalidModelError(
         "noise_shape",
-        `received ${JSON.stringify(noiseShape)}, expected for each size of [${shape.join(",")}] itself, 1 or null`,
+        `received ${shown(noiseShape)}, expected for each size of [${shape.join(",")}] itself, 1 or null`,
       );
     return noiseShape.map((size, i) => size ?? shape[i]!);
   });

@@ -153,7 +153,7 @@ describe("layers that draw in training", () => {
     ["sequences for an image", [3, 4], ["SpatialDropout2D", { rate: 0.1 }], "needs rank 4"],
     ["a rate of one", [3], ["GaussianDropout", { rate: 1 }], "rate: received 1"],
     ["a negative deviation", [3], ["GaussianNoise", { stddev: -1 }], "stddev: received -1"],
-    ["no deviation", [3], ["GaussianNoise", {}], "stddev: received undefined"],
+    ["no deviation", [3], ["GaussianNoise", {}], "stddev: received nothing"],
     ["an option it lacks", [3], ["GaussianNoise", { stddev: 1, rate: 1 }], "rate: no such option"],
     ["a noise shape that does not fit", [3], ["Dropout", { rate: 0.1, noise_shape: [null, 2] }], "[2,3]"],
     ["a noise shape with a batch", [3], ["Dropout", { rate: 0.1, noise_shape: [4, 3] }], "null or 1"],

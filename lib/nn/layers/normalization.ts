@@ -91,13 +91,17 @@ function normalised(
   return order ? { value, order } : { value };
 }
 
+/** More axes than any tensor has. */
+const MAX_RANK = 8;
+
 type Numbers = { shape: number[]; data: Float32Array };
 
 /** One number, or a list of lists of numbers, all as long. */
 function readNumbers(config: ConfigReader, name: string): Numbers {
   const given = config.raw(name);
   const shape: number[] = [];
-  for (let inner = given; Array.isArray(inner); inner = inner[0]) shape.push(inner.length);
+  for (let inner = given; Array.isArray(inner); inner = inner[0])
+    if (shape.push(inner.length) > MAX_RANK) config.refuse(name, given, `lists of at most ${MAX_RANK} axes`);
   const flat = Array.isArray(given) ? given.flat(shape.length - 1) : [given];
   const regular = (value: unknown, [size, ...rest]: number[]): boolean =>
     size === undefined

@@ -234,7 +234,7 @@ describe("refused", () => {
     expect(applied([{ class_name: "NotEqual" }], [3])).toThrow("NotEqual takes one tensor and one number");
     expect(applied([{ class_name: "LogicalOr" }], [3])).toThrow("LogicalOr takes two masks");
     expect(() => network([{ class_name: "ExpandDims" }], [3])).toThrow(
-      "axis: received undefined, expected one axis",
+      "axis: received nothing, expected one axis",
     );
     expect(applied([{ class_name: "ExpandDims", config: { axis: 0 } }], [3])).toThrow(
       "axis: received 0, expected a place after the batch of [2,3]",

@@ -76,7 +76,7 @@ describe("a learning-rate schedule", () => {
     [
       of("ExponentialDecay", { ...START, decay_rate: 0.5 }),
       InvalidModelError,
-      "lr.decay_steps: received undefined",
+      "lr.decay_steps: received nothing",
     ],
     [
       of("ExponentialDecay", { ...START, decay_rate: 0.5, decay_steps: 0 }),
@@ -119,7 +119,7 @@ describe("a learning-rate schedule", () => {
       InvalidModelError,
       "values: received [1,-1]",
     ],
-    [of("OneCycle", { max_lr: 1 }), InvalidModelError, "total_steps: received undefined"],
+    [of("OneCycle", { max_lr: 1 }), InvalidModelError, "total_steps: received nothing"],
     [of("OneCycle", { max_lr: 1, total_steps: 3 }), InvalidModelError, "pct_start: received 0.3"],
     [
       of("OneCycle", { max_lr: 1, total_steps: 90, pct_start: 0.6, three_phase: true }),
@@ -132,8 +132,8 @@ describe("a learning-rate schedule", () => {
       "anneal_strategy",
     ],
     [of("OneCycle", { max_lr: 1, total_steps: 90, base_momentum: 1 }), InvalidModelError, "base_momentum"],
-    [of("LinearWarmup", { warmup_steps: 5 }), InvalidModelError, "learning_rate: received undefined"],
-    [of("LinearWarmup", { learning_rate: 1 }), InvalidModelError, "warmup_steps: received undefined"],
+    [of("LinearWarmup", { warmup_steps: 5 }), InvalidModelError, "learning_rate: received nothing"],
+    [of("LinearWarmup", { learning_rate: 1 }), InvalidModelError, "warmup_steps: received nothing"],
     [
       of("LinearWarmup", { warmup_steps: 5, learning_rate: of("CosineDekay", {}) }),
       UnknownComponentError,
