@@ -127,6 +127,15 @@ export class ModelNotReadyError extends MoietyError {
   }
 }
 
+/** A model that was to be loaded could not be, on one node at least. */
+export class LoadFailedError extends MoietyError {
+  readonly code = 422;
+  readonly type = "LOAD_FAILED";
+  constructor(model: string, version: string, reason: string) {
+    super(`Loading model '${model}' failed: ${reason}`, { model, version, reason });
+  }
+}
+
 /** A stored model file could not be loaded by the runtime. */
 export class ModelCorruptError extends MoietyError {
   readonly code = 422;

@@ -5,7 +5,8 @@
 
 import type { ServiceBroker } from "moleculer";
 import type { Config } from "../lib/config.ts";
-import type { Actions, Call } from "../lib/protocol/actions.ts";
+import { UnavailableError } from "../lib/errors.ts";
+import type { Actions, Call, CallEach } from "../lib/protocol/actions.ts";
 import type { Emit } from "../lib/protocol/events.ts";
 
 declare module "moleculer" {
@@ -25,6 +26,20 @@ export function configOf(broker: ServiceBroker): Config {
 /** `broker.call`, typed by the protocol's table of actions. */
 export function callOf(broker: ServiceBroker): Call {
   return ((action, params, options) => broker.call(action, params, options)) as Call;
+}
+
+/**
+ * Calls an action on every node that offers it.
+ * @throws {UnavailableError} when none does; what the first of them throws
+ */
+export function callEachOf(broker: ServiceBroker): CallEach {
+  const call = callOf(broker);
+  return async (action, params, options) => {
+    const endpoints = broker.registry.getActionEndpoints(action)?.endpoints ?? [];
+    const nodes = endpoints.filter((endpoint) => endpoint.isAvailable).map((endpoint) => endpoint.node.id);
+    if (nodes.length === 0) throw new UnavailableError(`Action ${action}`, "no node offers it");
+    return Promise.all(nodes.map((nodeID) => call(action, params, { ...options, nodeID })));
+  };
 }
 
 /** `broker.broadcast`, typed by the protocol's table of events: every node hears it. */

@@ -8,6 +8,7 @@ import { storeMixin, type WithStore } from "../mixins/store.ts";
 import {
   ALIAS_PARAMS,
   CONFIGURE_PARAMS,
+  LOADED_PARAMS,
   MODEL_PARAMS,
   NO_PARAMS,
   PROMOTE_PARAMS,
@@ -70,6 +71,13 @@ export default {
       params: CONFIGURE_PARAMS,
       handler(this: Registry, ctx: Context<ActionParams<"registry.configure">>) {
         return this.registry.configure(ctx.params.model, ctx.params.configuration);
+      },
+    },
+    setLoaded: {
+      ...IDEMPOTENT,
+      params: LOADED_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.setLoaded">>) {
+        return this.registry.setLoaded(ctx.params.model, ctx.params.loaded);
       },
     },
     promote: {

@@ -6,9 +6,12 @@ import type { TensorSpec } from "../tensor/tensor.ts";
 /** Protocol extensions that work here, in Triton's order. A client may rely on every name in this list. */
 export const EXTENSIONS: readonly string[] = [
   "classification",
+  "model_repository",
   "schedule_policy",
+  "model_configuration",
   "binary_tensor_data",
   "parameters",
+  "statistics",
 ];
 
 export type OipModelMetadata = {

@@ -46,6 +46,8 @@ export interface Actions {
     params: { model: string; configuration: ModelConfiguration };
     result: ModelRecord;
   };
+  /** Takes a model out of service on every node, or back in; its versions and aliases stay. */
+  "registry.setLoaded": { params: { model: string; loaded: boolean }; result: ModelRecord };
   /** Moves the production alias unless the version scores worse than the one it points at. */
   "registry.promote": {
     params: { model: string; version: number };
@@ -98,6 +100,13 @@ export interface Actions {
 export type ActionName = keyof Actions;
 export type ActionParams<A extends ActionName> = Actions[A]["params"];
 export type ActionResult<A extends ActionName> = Actions[A]["result"];
+
+/** Asks every node that offers an action: the answers in no order. Fails when one of them does. */
+export type CallEach = <A extends ActionName>(
+  action: A,
+  params: Actions[A]["params"],
+  options?: { timeout?: number },
+) => Promise<Actions[A]["result"][]>;
 
 export type Call = <A extends ActionName>(
   action: A,

@@ -13,6 +13,7 @@ export interface Events {
   "training.cancelRequested": { id: string };
   "model.published": { model: string; version: number };
   "model.aliasMoved": { model: string; alias: string; version: number };
+  /** How it is served, or whether, was set. */
   "model.configured": { model: string };
   /** A node finished loading (or failed to load) a version. */
   "model.loaded": { model: string; version: string; nodeID: string };

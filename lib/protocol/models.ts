@@ -104,6 +104,8 @@ export type ModelRecord = {
   aliases: Record<string, number>;
   /** How it is served; undefined: as each node does by default. */
   configuration?: ModelConfiguration;
+  /** Whether it has been taken out of service, by name, on every node. */
+  unloaded?: boolean;
 };
 
 export const PRODUCTION_ALIAS = "production";

@@ -121,6 +121,17 @@ test("keeps how a model is served beside its aliases, whoever changes which at o
   expect(await rejection(registry.configure("mnist", { batch: {} }))).toBe("INVALID_INPUT");
 });
 
+test("takes a model out of service and back in, and leaves the rest of its record", async () => {
+  await registry.publish(publication());
+  await registry.setAlias("mnist", "production", 1);
+  await registry.configure("mnist", { versions: "all" });
+  const kept = { versions: [1], aliases: { production: 1 }, configuration: { versions: "all" } };
+  expect(await registry.setLoaded("mnist", false)).toMatchObject({ ...kept, unloaded: true });
+  expect(await registry.get("mnist")).toMatchObject({ ...kept, unloaded: true });
+  expect(await registry.setLoaded("mnist", true)).toMatchObject({ ...kept, unloaded: false });
+  expect(await rejection(registry.setLoaded("other", true))).toBe("MODEL_NOT_FOUND");
+});
+
 test("gives twenty concurrent publishers twenty different versions", async () => {
   const versions = await Promise.all(
     Array.from({ length: 20 }, (_, n) =>

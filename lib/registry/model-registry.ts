@@ -26,7 +26,7 @@ import { judgePromotion } from "./promotion.ts";
 import { readModelConfiguration } from "./read-configuration.ts";
 
 type Move = { alias: string; version: number };
-type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases" | "configuration">;
+type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases" | "configuration" | "unloaded">;
 export type Publication = Omit<ModelVersion, "version" | "createdAt">;
 export type Promotion = { promoted: boolean; reason: string; record: ModelRecord };
 
@@ -112,10 +112,12 @@ export class ModelRegistry {
    */
   async configure(model: string, value: unknown): Promise<ModelRecord> {
     const configuration = readModelConfiguration(value);
-    const change = { change: { configuration }, outcome: undefined };
-    const { record } = await this.#rewrite(model, async () => change);
-    this.#options.onConfigured({ model });
-    return record;
+    return this.#set(model, { configuration });
+  }
+
+  /** Takes a model out of service, or back in. @throws {ModelNotFoundError} */
+  setLoaded(model: string, loaded: boolean): Promise<ModelRecord> {
+    return this.#set(model, { unloaded: !loaded });
   }
 
   /** Points an alias at a version. @throws {ModelVersionNotFoundError} {InvalidInputError} */
@@ -164,6 +166,12 @@ export class ModelRegistry {
       } catch (error) {
         if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;
       }
+  }
+
+  async #set(model: string, change: Partial<StoredModel>): Promise<ModelRecord> {
+    const { record } = await this.#rewrite(model, async () => ({ change, outcome: undefined }));
+    this.#options.onConfigured({ model });
+    return record;
   }
 
   /** Moves an alias, unless it is where it should be. */

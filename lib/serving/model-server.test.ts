@@ -388,6 +388,28 @@ describe("the cache on the way", () => {
   });
 });
 
+it("drains and frees a model that is unloaded, and loads it again", async () => {
+  for (const scale of [10, 20, 30]) await publish("m", scale);
+  await publish("n", 1);
+  await registry.setAlias("m", "production", 1);
+  await server.sync();
+  const last = server.predict(ask({ cache: false }));
+  await registry.setLoaded("m", false);
+  await server.sync();
+  expect((await last).version).toBe("1");
+  for (const version of [undefined, "production", "3"]) {
+    const error = await failure(server.predict(ask(version === undefined ? {} : { version })));
+    expect(errorType(error)).toBe("MODEL_NOT_READY");
+    expect(error.message).toContain("unloaded");
+  }
+  expect((await server.states()).map(({ model, version }) => `${model}/${version}`)).toEqual(["n/1"]);
+  expect((await server.ready("m")).ready).toBe(false);
+  await registry.setLoaded("m", true);
+  await server.sync();
+  expect(await first()).toEqual(["1", 11]);
+  expect(await first({ version: "3" })).toEqual(["3", 31]);
+});
+
 it("counts what each version answered, from the cache and not", async () => {
   await publish("m", 10);
   await publish("m", 20);

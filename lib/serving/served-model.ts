@@ -50,8 +50,9 @@ export class ServedModel {
 
   /** Versions that should be loaded, and as what: "policy", alias names. */
   wanted(): Map<number, string> {
-    const { aliases } = this.record;
+    const { aliases, unloaded } = this.record;
     const wanted = new Map<number, string>();
+    if (unloaded) return wanted;
     const add = (version: number, as: string) => {
       const before = wanted.get(version);
       wanted.set(version, before ? `${before} ${as}` : as);
@@ -72,6 +73,10 @@ export class ServedModel {
 
   /** Points every alias at its target once that is loaded; forgets aliases that are gone. */
   followAliases(): void {
+    if (this.record.unloaded) {
+      this.#answering.clear();
+      return;
+    }
     for (const [alias, target] of Object.entries(this.record.aliases)) {
       const current = this.#answering.get(alias);
       if (this.ready(target) || current === undefined || !this.ready(current))
@@ -107,7 +112,8 @@ export class ServedModel {
    * @throws {ModelVersionNotFoundError} {ModelNotReadyError}
    */
   resolve(version: string | undefined): ReadyVersion {
-    const { model, aliases, latestVersion } = this.record;
+    const { model, aliases, latestVersion, unloaded } = this.record;
+    if (unloaded) throw new ModelNotReadyError(model, version ?? "latest", "the model has been unloaded");
     if (version === undefined && !(PRODUCTION_ALIAS in aliases)) {
       const newest = this.readyVersions().at(-1);
       if (newest) return newest;

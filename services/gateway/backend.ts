@@ -2,14 +2,18 @@
 
 import type { Config } from "../../lib/config.ts";
 import type { BodyLimits } from "../../lib/http/body.ts";
-import type { Call } from "../../lib/protocol/actions.ts";
+import type { Call, CallEach } from "../../lib/protocol/actions.ts";
 import type { JobStreams } from "./job-streams.ts";
 import type { MetadataCache } from "./metadata-cache.ts";
 
 export type Backend = {
   call: Call;
+  /** Asks every node that offers the action. */
+  callEach: CallEach;
   /** What the server says it is. */
   server: Config["server"];
+  /** How models are served where their configuration does not say. */
+  servingDefaults: Config["inference"];
   /** Deadline of a prediction. */
   predictTimeoutMs: number;
   bodyLimits: BodyLimits;

@@ -10,7 +10,7 @@ import { answer } from "../../lib/http/answer.ts";
 import { errorAnswer } from "../../lib/http/error-answer.ts";
 import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
 import type { Events } from "../../lib/protocol/events.ts";
-import { callOf, configOf } from "../../mixins/config.ts";
+import { callEachOf, callOf, configOf } from "../../mixins/config.ts";
 import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
@@ -19,6 +19,7 @@ import { JobStreams, type StreamedEvent } from "./job-streams.ts";
 import { managementRoutes } from "./management-routes.ts";
 import { MetadataCache } from "./metadata-cache.ts";
 import { operationsRoutes } from "./operations-routes.ts";
+import { repositoryRoutes } from "./repository-routes.ts";
 
 type Logger = ServiceBroker["logger"];
 
@@ -57,7 +58,9 @@ export class Gateway {
     this.#streams = new JobStreams((id) => call("trainer.get", { id }));
     const backend: Backend = {
       call,
+      callEach: callEachOf(broker),
       server: config.server,
+      servingDefaults: config.inference,
       predictTimeoutMs: config.inference.timeoutMs,
       bodyLimits: { maxBytes: config.http.maxBodyBytes, timeoutMs: settings.bodyTimeoutMs },
       defaultModel: settings.defaultModel,
@@ -66,7 +69,12 @@ export class Gateway {
       draining: () => this.draining,
       metricsText: () => metricsTextOf(broker),
     };
-    const routes = [...inferenceRoutes(backend), ...managementRoutes(backend)];
+    const routes = [
+      // Before those of a model, of which `/v2/models/stats` could be one.
+      ...repositoryRoutes(backend),
+      ...inferenceRoutes(backend),
+      ...managementRoutes(backend),
+    ];
     const onError: ErrorHandler = (...failed) => this.fail(...failed);
     this.aliases = aliasesOf([...routes, ...operationsRoutes(backend, routes)], onError);
     this.runHot = hotDispatcher(routes, onError);

@@ -16,6 +16,8 @@ export const ALIAS_PARAMS = { ...PROMOTE_PARAMS, alias: "string" } as const;
 /** What may be in a configuration is decided, field by field, by lib/registry. */
 export const CONFIGURE_PARAMS = { ...MODEL_PARAMS, configuration: "any" } as const;
 
+export const LOADED_PARAMS = { ...MODEL_PARAMS, loaded: "boolean" } as const;
+
 const TENSORS = {
   type: "array",
   min: 1,

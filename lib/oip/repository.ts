@@ -1,0 +1,90 @@
+/** Open Inference Protocol v2, model repository extension: the index, and the bodies of its requests. */
+
+import { InvalidInputError } from "../errors.ts";
+import { asObject, bodyText, describeJson, parseJson } from "../http/json-body.ts";
+import type { VersionState } from "../protocol/inference.ts";
+import type { ModelRecord } from "../protocol/models.ts";
+
+export type IndexEntry = {
+  name: string;
+  version: string;
+  state: "READY" | "LOADING" | "UNLOADING" | "UNAVAILABLE";
+  reason: string;
+};
+
+const STATES = {
+  ready: "READY",
+  loading: "LOADING",
+  unloading: "UNLOADING",
+  failed: "UNAVAILABLE",
+} as const;
+/** What one node has is had: the first of these that some node says. */
+const PRECEDENCE = ["ready", "loading", "unloading", "failed"] as const;
+
+/**
+ * Every version of every model, by name and number.
+ * @param states of every node
+ */
+export function repositoryIndex(
+  records: readonly ModelRecord[],
+  states: readonly VersionState[],
+  onlyReady: boolean,
+): IndexEntry[] {
+  const byVersion = Map.groupBy(states, ({ model, version }) => JSON.stringify([model, version]));
+  const entries = records
+    .toSorted((a, b) => (a.model < b.model ? -1 : 1))
+    .flatMap(({ model, versions, unloaded }) =>
+      versions.map((number): IndexEntry => {
+        const version = String(number);
+        const found = foremost(byVersion.get(JSON.stringify([model, version])) ?? []);
+        if (found) return { name: model, version, state: STATES[found.state], reason: found.reason };
+        const reason = unloaded ? "unloaded" : "not among the versions served";
+        return { name: model, version, state: "UNAVAILABLE", reason };
+      }),
+    );
+  return onlyReady ? entries.filter(({ state }) => state === "READY") : entries;
+}
+
+function foremost(states: readonly VersionState[]): VersionState | undefined {
+  for (const state of PRECEDENCE) {
+    const found = states.find((candidate) => candidate.state === state);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** `{"ready": true}` asks for what is ready alone. An empty body asks for all. */
+export function readIndexRequest(body: Buffer): { ready: boolean } {
+  const { ready = false } = readBodyObject(body);
+  if (typeof ready !== "boolean")
+    throw new InvalidInputError({ field: "ready", received: describeJson(ready), expected: "true or false" });
+  return { ready };
+}
+
+/**
+ * Requests to load take no parameters that would change what is loaded: versions are immutable, and configurations
+ * have a route of their own.
+ * @param known parameters that may be given
+ */
+export function checkRepositoryRequest(body: Buffer, known: readonly string[]): void {
+  const { parameters = {} } = readBodyObject(body);
+  for (const [name, value] of Object.entries(asObject(parameters, "parameters"))) {
+    if (!known.includes(name))
+      throw new InvalidInputError({
+        field: `parameters.${name}`,
+        received: describeJson(value),
+        expected: "no such parameter: publish a version, or set the model's configuration, instead",
+      });
+    if (typeof value !== "boolean")
+      throw new InvalidInputError({
+        field: `parameters.${name}`,
+        received: describeJson(value),
+        expected: "true or false",
+      });
+  }
+}
+
+/** Clients may send nothing at all. */
+function readBodyObject(body: Buffer): Record<string, unknown> {
+  return body.length === 0 ? {} : asObject(parseJson(bodyText(body)), "body");
+}
