@@ -2,7 +2,7 @@
 
 import { normals } from "../../test/support/graph-runner.ts";
 import { labelled } from "../../test/support/labelled.ts";
-import type { Examples } from "../data/examples.ts";
+import { type Examples, rowRange } from "../data/examples.ts";
 import { InvalidModelError } from "../errors.ts";
 import { lossOf } from "../nn/losses/table.ts";
 import { parseNetwork } from "../nn/network.ts";
@@ -166,6 +166,19 @@ describe("a run checkpoint", () => {
     expect(() => newRun({ optimize: "Adagrad" }).restore(snapshot)).toThrow("slots/accumulator");
     const short = { ...snapshot, state: { ...snapshot.state, weights: new Float32Array(3) } };
     expect(() => newRun().restore(short)).toThrow("weights: received 3 elements, expected ");
+  });
+
+  test("that does not fit leaves the run as it was", async () => {
+    const callbacks = [{ class_name: "EarlyStopping", config: { monitor: "loss" } }];
+    for (const other of [newRun({ optimize: "SGD" }), newRun({ callbacks })]) {
+      await other.trainBatch(rowRange(0, 8));
+      const run = newRun();
+      const { cursor: _begin, ...before } = run.snapshot();
+      expect(() => run.restore(other.snapshot())).toThrow(InvalidModelError);
+      const { cursor: _cursor, ...after } = run.snapshot();
+      expect(after).toEqual(before);
+      await Promise.all([run.close(), other.close()]);
+    }
   });
 
   test("is told from other files", () => {

@@ -128,9 +128,20 @@ export class TrainingRun {
 
   /**
    * Sets a run that has not begun to where another of the same options and data was.
-   * @throws {InvalidModelError} when the snapshot is of another network or optimiser
+   * @throws {InvalidModelError} when the snapshot is of another network or optimiser; the run is then as it was
    */
   restore(snapshot: RunSnapshot): void {
+    const begin = this.snapshot();
+    try {
+      this.set(snapshot);
+    } catch (error) {
+      // What fits was taken over before it came to what does not.
+      this.set(begin);
+      throw error;
+    }
+  }
+
+  private set(snapshot: RunSnapshot): void {
     this.steps.restore(snapshot);
     this.callbacks.restore(snapshot.callbacks);
     this.cursor = { ...snapshot.cursor, sums: structuredClone(snapshot.cursor.sums) };
