@@ -143,11 +143,11 @@ export function sumOutputs(graph: GraphBuilder, value: Value): Value {
   return graph.op("ReduceSum", [value, graph.ints([-1])], { keepdims: 0 });
 }
 
-/** `value` kept in [low, high]; no gradient beyond. */
+/** `value` kept in [low, high]; no gradient beyond. What is no number stays so: a run that diverges has to show it. */
 export function clip(graph: GraphBuilder, value: Value, low: number, high: number): Value {
   const [least, most] = [graph.scalar(low), graph.scalar(high)];
-  const below = graph.op("Where", [graph.op("LessOrEqual", [value, most]), value, most]);
-  return graph.op("Where", [graph.op("GreaterOrEqual", [below, least]), below, least]);
+  const below = graph.op("Where", [graph.op("Greater", [value, most]), most, value]);
+  return graph.op("Where", [graph.op("Less", [below, least]), least, below]);
 }
 
 /** Targets drawn towards `level` by `share` (Keras's label_smoothing). */

@@ -183,6 +183,18 @@ describe("mean squared error", () => {
   );
 });
 
+describe("of outputs that are no numbers", () => {
+  // As Keras 3 has it for every one of them: a loss that stayed finite would hide that a run has diverged.
+  const ends = ["linear", "softmax", "sigmoid"];
+  test.each(Object.keys(LOSSES))("%s is no number", async (name) => {
+    for (const end of ends) {
+      const x = { shape: [2, 3], data: new Float32Array(6).fill(Number.NaN) };
+      const { loss } = await run(name, x, [0, 2], (graph, value) => activationOf(end)(graph, { value }));
+      expect({ end, loss }).toEqual({ end, loss: Number.NaN });
+    }
+  });
+});
+
 describe("refused", () => {
   test("an unknown loss, naming the nearest", () => {
     expect(() => lossOf("sparse_categorical_crossentropi")).toThrow(UnknownComponentError);
