@@ -50,6 +50,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   http: [],
   oip: ["http", "protocol", "tensor"],
   images: ["http", "oip", "protocol", "tensor"],
+  tfserving: ["http", "oip", "protocol", "tensor"],
 };
 
 /** Packages that only the outer layers may know. */

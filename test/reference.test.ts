@@ -107,7 +107,8 @@ describe("the reference", () => {
       .flatMap((file) => [
         ...source(`../services/gateway/${file}`).matchAll(/method: "(\w+)",\s*path: "([^"]+)"/g),
       ])
-      .map(([, method, path]) => `${method} ${path}`);
+      // A colon that begins no parameter is escaped in the source.
+      .map(([, method, path]) => `${method} ${path!.replaceAll("\\\\:", ":")}`);
     expect(found.length).toBeGreaterThan(20);
     expect(names("HTTP").sort()).toEqual(found.sort());
   });

@@ -20,6 +20,7 @@ import { managementRoutes } from "./management-routes.ts";
 import { MetadataCache } from "./metadata-cache.ts";
 import { operationsRoutes } from "./operations-routes.ts";
 import { repositoryRoutes } from "./repository-routes.ts";
+import { tfservingRoutes } from "./tfserving-routes.ts";
 
 type Logger = ServiceBroker["logger"];
 
@@ -73,6 +74,7 @@ export class Gateway {
       // Before those of a model, of which `/v2/models/stats` could be one.
       ...repositoryRoutes(backend),
       ...inferenceRoutes(backend),
+      ...tfservingRoutes(backend),
       ...managementRoutes(backend),
     ];
     const onError: ErrorHandler = (...failed) => this.fail(...failed);

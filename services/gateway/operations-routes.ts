@@ -1,6 +1,6 @@
 /** `GET /metrics` for Prometheus, and `GET /`, the index of everything the gateway answers. */
 
-import { json, type Route } from "../../lib/http/exchange.ts";
+import { json, pathTemplate, type Route } from "../../lib/http/exchange.ts";
 import { PRODUCT } from "../../lib/product.ts";
 import type { Backend } from "./backend.ts";
 
@@ -13,9 +13,7 @@ export function operationsRoutes(backend: Backend, others: readonly Route[]): Ro
     path: "/metrics",
     handle: () => ({ status: 200, body: backend.metricsText(), contentType: PROMETHEUS_TYPE }),
   };
-  const routes = [...others, metrics]
-    .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`)
-    .sort();
+  const routes = [...others, metrics].map(({ method, path }) => `${method} ${pathTemplate(path)}`).sort();
   const index = { ...PRODUCT, routes };
   return [metrics, { method: "GET", path: "/", handle: () => json(index) }];
 }
