@@ -1,6 +1,6 @@
 /**
  * `POST …/infer` of the Open Inference Protocol: a body in, a prediction, the answer in the form that was asked for.
- * Copies on the way: lib/http/body.ts and lib/oip/raw-tensor.ts say when; an answer's binary data are not copied.
+ * Copies on the way: lib/http/body.ts and lib/oip/raw-tensor.ts say when; large binary data of an answer are not copied.
  */
 
 import type { IncomingMessage } from "node:http";
