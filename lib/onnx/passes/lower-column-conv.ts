@@ -182,8 +182,7 @@ class Lowering {
     const [batch, outHeight, outWidth] = g.shape.slice(1) as [number, number, number];
     const rows = Array.from({ length: kernel[0]! }, (_, i) => i * dilations[0]! - pads[0]!);
     const columns = Array.from({ length: kernel[1]! }, (_, j) => pads[1]! - j * dilations[1]!);
-    const shifted = columns.map((begin) => this.shiftColumns(x, begin, outWidth));
-    const stacked = shifted.length === 1 ? shifted[0]! : this.op("Concat", shifted, { axis: 0 });
+    const stacked = this.shiftedBy(columns, x, outWidth);
     const positions = batch * height * outWidth;
     const images = this.reshape(stacked, [columns.length * channels, positions]);
     // Rows lie one after another: a shift by rows is one of the whole plane, in longer runs.
@@ -202,16 +201,29 @@ class Lowering {
     this.reshapeTo(this.op("Transpose", [apart], { perm: [1, 0, 2] }), conv);
   }
 
-  /** The images with `before` zero columns more at their left, `width` columns wide. */
+  /** The images [C, N, H, W] with each of so many zero columns more at their left, `width` columns wide, one after another. */
+  private shiftedBy(begins: readonly number[], x: Value, width: number): Value {
+    const [channels, batch, height, given] = x.shape as [number, number, number, number];
+    const isWhole = (begin: number) => begin === 0 && width === given;
+    if (given > MAX_PERMUTED_WIDTH || begins.length === 1 || begins.some(isWhole)) {
+      const shifted = begins.map((begin) => (isWhole(begin) ? x : this.shiftColumns(x, begin, width)));
+      return shifted.length === 1 ? shifted[0]! : this.op("Concat", shifted, { axis: 0 });
+    }
+    // All at once, where none is there already; in parts, so that each thread gets as many.
+    const rows = channels * batch * height;
+    const parts = [4, 2, 1].find((count) => rows % count === 0)!;
+    const data = Float32Array.from(begins.flatMap((begin) => [...shiftMatrix(given, begin, width)]));
+    const shape = [begins.length, 1, given, width];
+    const name = `shifts_${given}_${begins.join("_")}_${width}`;
+    const matrices = this.graph.constant(name, { datatype: "FP32", shape, data });
+    const moved = this.op("MatMul", [this.reshape(x, [1, parts, rows / parts, given]), matrices]);
+    return this.reshape(moved, [begins.length * channels, batch, height, width]);
+  }
+
   private shiftColumns(x: Value, before: number, width: number): Value {
     const [channels, batch, height, given] = x.shape as [number, number, number, number];
-    if (before === 0 && width === given) return x;
     if (given > MAX_PERMUTED_WIDTH) return this.shift(x, before, width - given - before);
-    const data = new Float32Array(given * width);
-    for (let column = 0; column < given; column++) {
-      const to = column + before;
-      if (to >= 0 && to < width) data[column * width + to] = 1;
-    }
+    const data = shiftMatrix(given, before, width);
     const name = `shift_${given}_${before}_${width}`;
     const columns = this.graph.constant(name, { datatype: "FP32", shape: [given, width], data });
     const moved = this.op("Gemm", [this.reshape(x, [channels * batch * height, given]), columns]);
@@ -314,6 +326,16 @@ class Lowering {
       attributes,
     });
   }
+}
+
+/** [given, width]: rows times it have `before` zeros more before them. */
+function shiftMatrix(given: number, before: number, width: number): Float32Array {
+  const data = new Float32Array(given * width);
+  for (let column = 0; column < given; column++) {
+    const to = column + before;
+    if (to >= 0 && to < width) data[column * width + to] = 1;
+  }
+  return data;
 }
 
 function keyOf(x: Value, window: Window, output: readonly number[]): string {
