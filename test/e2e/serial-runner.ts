@@ -1,14 +1,12 @@
 /**
- * Runs one test file at a time: these tests start whole systems, which train on every core there is and are judged
- * by the clock. Jest runs them after all others, because they have a runner of their own.
+ * Runs one test file at a time: these tests start whole systems, which train on every core there is. Jest runs them
+ * after all others, because they have a runner of their own.
  */
 
-import LightRunner from "jest-light-runner";
+import PatientRunner, { type Listeners, type TestFile } from "../support/patient-runner.ts";
 
-type Test = unknown;
-
-export default class SerialRunner extends LightRunner {
-  override async runTests(tests: Test[], ...listeners: unknown[]): Promise<void> {
-    for (const test of tests) await super.runTests([test], ...listeners);
+export default class SerialRunner extends PatientRunner {
+  override async runTests(tests: TestFile[], watcher: unknown, ...listeners: Listeners): Promise<void> {
+    for (const test of tests) await super.runTests([test], watcher, ...listeners);
   }
 }
