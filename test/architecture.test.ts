@@ -51,6 +51,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   oip: ["http", "protocol", "tensor"],
   images: ["http", "oip", "protocol", "tensor"],
   tfserving: ["http", "oip", "protocol", "tensor"],
+  openapi: ["http", "protocol", "tensor"],
 };
 
 /** Packages that only the outer layers may know. */

@@ -14,6 +14,7 @@ import { callEachOf, callOf, configOf } from "../../mixins/config.ts";
 import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
+import { documentationRoutes } from "./documentation-routes.ts";
 import { inferenceRoutes } from "./inference-routes.ts";
 import { JobStreams, type StreamedEvent } from "./job-streams.ts";
 import { managementRoutes } from "./management-routes.ts";
@@ -78,7 +79,10 @@ export class Gateway {
       ...managementRoutes(backend),
     ];
     const onError: ErrorHandler = (...failed) => this.fail(...failed);
-    this.aliases = aliasesOf([...routes, ...operationsRoutes(backend, routes)], onError);
+    const documentation = documentationRoutes(backend, () => all);
+    const operations = operationsRoutes(backend, [...routes, ...documentation]);
+    const all = [...routes, ...documentation, ...operations];
+    this.aliases = aliasesOf(all, onError);
     this.runHot = hotDispatcher(routes, onError);
   }
 
