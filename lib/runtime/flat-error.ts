@@ -2,18 +2,25 @@
 
 import { errorMessage, MoietyError } from "../errors.ts";
 
-export type FlatError = { type: string; message: string; code?: number; retryable?: boolean; data?: unknown };
+export type FlatError = {
+  name?: string;
+  type: string;
+  message: string;
+  code?: number;
+  retryable?: boolean;
+  data?: unknown;
+};
 
 /** `fallbackType` names anything that is not one of Moiety's own errors. */
 export function flattenError(error: unknown, fallbackType: string): FlatError {
   if (error instanceof MoietyError) {
-    const { type, message, code, retryable, data } = error;
-    return { type, message, code, retryable, data };
+    const { name, type, message, code, retryable, data } = error;
+    return { name, type, message, code, retryable, data };
   }
   return { type: fallbackType, message: errorMessage(error) };
 }
 
-/** An Error with the same `type`, `code`, `retryable` and `data`; compare its `type`, not its class. */
+/** An Error with the same `name`, `type`, `code`, `retryable` and `data`; compare its `type`, not its class. */
 export function reviveError({ message, ...facts }: FlatError): Error {
   return Object.assign(new Error(message), facts);
 }

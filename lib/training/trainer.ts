@@ -6,12 +6,13 @@ import type { Job } from "../protocol/jobs.ts";
 import type { InitialWeightsSpec } from "../protocol/weights.ts";
 import { JobRunner, type RunnerOptions } from "./job-runner.ts";
 import { assertFile } from "./load-weights.ts";
-import { parseTrainingSpec } from "./training-spec.ts";
+import { SpecReader } from "./spec-reader.ts";
 import { settleVersion } from "./weight-source.ts";
 
 export class Trainer {
   private readonly options: RunnerOptions;
   private readonly runner: JobRunner;
+  private readonly reader = new SpecReader();
 
   constructor(options: RunnerOptions) {
     this.options = options;
@@ -22,10 +23,10 @@ export class Trainer {
   /**
    * Accepts a job; once this resolves the job is durable.
    * @throws {InvalidInputError} {InvalidModelError} {UnknownLayerError} {UnknownComponentError}
-   * {DatasetNotFoundError} {DatasetCorruptError} {QueueFullError}
+   * {DatasetNotFoundError} {DatasetCorruptError} {QueueFullError} {DeadlineExceededError} {DrainingError}
    */
   async start(request: unknown): Promise<Job> {
-    const spec = parseTrainingSpec(request);
+    const spec = await this.reader.read(request);
     const { dataset } = spec.data;
     await findDatasetFiles(dataset, datasetFolder(dataset, this.options.datasetsDirectory));
     const { initialWeights } = spec;
@@ -71,7 +72,7 @@ export class Trainer {
     this.runner.cancel(id);
   }
 
-  stop(): Promise<void> {
-    return this.runner.stop();
+  async stop(): Promise<void> {
+    await Promise.all([this.reader.close(), this.runner.stop()]);
   }
 }
