@@ -22,6 +22,8 @@ export type StepOptions = {
   objective: Objective;
   optimizer: Optimizer;
   seed: number;
+  /** Most examples of a step; an evaluation takes no more memory than training does. */
+  batchSize: number;
   /** Weights that do not begin afresh, by name and as they lie in memory. */
   initialWeights?: ReadonlyMap<string, Float32Array> | undefined;
   /** Threads one step may use. */
@@ -31,6 +33,14 @@ export type StepOptions = {
   /** Where ONNX Runtime computes. @default "cpu" */
   provider?: ProviderName;
 };
+
+/** More do not make it faster. */
+const MAX_EVALUATION_BATCH = 256;
+
+/** How many examples are evaluated at a time. */
+export function evaluationBatch({ batchSize }: Pick<StepOptions, "batchSize">): number {
+  return Math.min(MAX_EVALUATION_BATCH, batchSize);
+}
 
 export type StepSnapshot = Pick<RunSnapshot, "state" | "dropout" | "changedRate">;
 

@@ -64,7 +64,11 @@ const PARTS: Omit<Required<Given>, "architecture" | "lossWeights" | "classWeight
   seed: 3,
 };
 
-async function engines(given: Given, examples: Examples): Promise<{ onnx: StepEngine; tfjs: StepEngine }> {
+async function engines(
+  given: Given,
+  examples: Examples,
+  batchSize = 256,
+): Promise<{ onnx: StepEngine; tfjs: StepEngine }> {
   const spec = { ...PARTS, ...given };
   const network = parseNetwork(spec.architecture);
   const options = {
@@ -72,6 +76,7 @@ async function engines(given: Given, examples: Examples): Promise<{ onnx: StepEn
     objective: objectiveOf(spec, network, planWeights(network)),
     optimizer: optimizerOf(spec.optimizer),
     seed: spec.seed,
+    batchSize,
     threads: 1,
   };
   const { engine } = await prepareTfjs(spec);
@@ -517,6 +522,26 @@ test("what a step needs is freed after it, and everything when the engine is clo
   expect(tf.memory().numTensors).toBe(before);
 });
 
+test.each([
+  [16, 20],
+  [1000, 2],
+])(
+  "with steps of %d examples, 310 are evaluated in %d batches, with the same means",
+  async (batchSize, batches) => {
+    const given = { architecture: sequential([4], SOFTMAX) };
+    const examples = noise(310, [4]);
+    const { tfjs, onnx } = await engines(given, examples, batchSize);
+    let rests = 0;
+    const means = await tfjs.evaluate(rowRange(0, 310), async () => void rests++);
+    expect(rests).toBe(batches);
+    const expected = await onnx.evaluate(rowRange(0, 310));
+    // Sums of the same losses in another order.
+    expect(means.loss).toBeCloseTo(expected.loss, 5);
+    expect(means.accuracy).toBeCloseTo(expected.accuracy!, 6);
+    await Promise.all([tfjs.close(), onnx.close()]);
+  },
+);
+
 test("begins with the weights it is given", async () => {
   const architecture = sequential([4], ["Dense", { units: 2 }], SOFTMAX);
   const kernel = normals("kernel", 8);
@@ -527,6 +552,7 @@ test("begins with the weights it is given", async () => {
     objective: objectiveOf({ loss: PARTS.loss }, network, planWeights(network)),
     optimizer: optimizerOf(PARTS.optimizer),
     seed: 3,
+    batchSize: 8,
     threads: 1,
     initialWeights: new Map([["layer0/kernel", kernel]]),
   };

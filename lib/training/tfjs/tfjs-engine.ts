@@ -19,7 +19,7 @@ import { BatchFeed } from "../batch-feed.ts";
 import type { KeptWeights } from "../callbacks/callback-list.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "../measures.ts";
 import type { TrainedState } from "../state-buffers.ts";
-import type { StepEngine, StepOptions, StepSnapshot } from "../step-engine.ts";
+import { evaluationBatch, type StepEngine, type StepOptions, type StepSnapshot } from "../step-engine.ts";
 import { endsOf, planWeights, type WeightPlan } from "../step-graph.ts";
 import { initialWeights } from "../weight-layout.ts";
 import type { Tfjs } from "./load-tfjs.ts";
@@ -42,8 +42,6 @@ export type TfjsParts = {
   optimizer: TfjsOptimizer;
   masks: MaskSource;
 };
-
-const EVALUATION_BATCH = 256;
 
 export class TfjsEngine implements StepEngine {
   readonly plan: WeightPlan;
@@ -159,9 +157,10 @@ export class TfjsEngine implements StepEngine {
   async evaluate(rows: Uint32Array, atRest?: () => Promise<void> | undefined): Promise<Means> {
     const { tf } = this.parts;
     const sums = noSums();
-    for (let from = 0; from < rows.length; from += EVALUATION_BATCH) {
+    const most = evaluationBatch(this.options);
+    for (let from = 0; from < rows.length; from += most) {
       await atRest?.();
-      const batch = rows.subarray(from, Math.min(from + EVALUATION_BATCH, rows.length));
+      const batch = rows.subarray(from, Math.min(from + most, rows.length));
       const feed = this.filled(batch);
       const { loss, measures } = tf.tidy(() => this.forward(feed, false));
       addStep(sums, await results(loss, measures), batch.length);
