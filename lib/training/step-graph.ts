@@ -4,6 +4,7 @@
  *
  * All trained weights travel as one flat vector `weights`, moving statistics as `statistics`, and each optimiser
  * slot as one vector: few tensors cross into the runtime, and the update is a handful of long vector operations.
+ * Where the update is computed outside (fused-update.ts), weights come and gradients go in pieces of the flat vector.
  */
 
 import { gradients } from "../autodiff/backward.ts";
@@ -25,7 +26,7 @@ import { ONNX_TYPE, writeModel } from "../onnx/proto.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { constrainWeights } from "./constrain-weights.ts";
 import { appendMeasures, type Objective } from "./objective.ts";
-import { layoutOf, type WeightLayout } from "./weight-layout.ts";
+import { layoutOf, pieceShape, piecesOf, type WeightLayout } from "./weight-layout.ts";
 
 export type StepSpec = {
   network: Network;
@@ -90,22 +91,61 @@ export type TrainingStep = {
  * The training step. Inputs: input/<name> [batch, …] for every input of the network, target/<name> for every output,
  * example_weights [batch] (if the data has them), weights, statistics (if any), slot/<name>…, scalars [n], and one
  * mask per random input. Outputs: loss [] (batch mean), measures (see objective.ts), weights_next, statistics_next,
- * slot_next/<name>….
+ * slot_next/<name>…. Without an optimiser, no slots nor scalars, and gradient/<i>, piece by piece, in place of
+ * weights_next.
  */
-export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimizer: Optimizer): TrainingStep {
+export function compileTrainingStep(
+  plan: WeightPlan,
+  options: StepSpec,
+  optimizer: Optimizer | undefined,
+): TrainingStep {
   if (plan.trainedLayout.size === 0)
     throw new InvalidModelError("architecture", "the network has no weights to train");
   const graph = new GraphBuilder(`${options.network.name}_training`);
-  const step = appendForward(graph, plan, options, true);
+  const step = appendForward(graph, plan, options, true, optimizer === undefined);
   simplifyForward(graph, step);
   const held = heldValues(step);
   poolInPhases(graph, new Set(plan.trained.map((spec) => step.weights.get(spec.name)!.name)), held);
 
   const parameters = plan.trained.map((spec) => step.weights.get(spec.name)!);
   const found = gradients(graph, step.loss, parameters);
-  const flat = found.map((value) => graph.op("Reshape", [value, graph.ints([-1])]));
-  const gradient = flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
+  const gradientOf = new Map(plan.trained.map(({ name }, i) => [name, found[i]!]));
 
+  graph.output(step.loss, "loss");
+  graph.output(step.measures, "measures");
+  if (optimizer && step.flatWeights)
+    appendUpdate(graph, plan, optimizer, step.flatWeights, joined(graph, found));
+  else
+    for (const [i, { slices }] of piecesOf(plan.trainedLayout).entries()) {
+      const parts = slices.map(({ name }) => gradientOf.get(name)!);
+      graph.output(parts.length === 1 ? parts[0]! : joined(graph, parts), `gradient/${i}`);
+    }
+  if (plan.statistics.length > 0) {
+    const updated = plan.statistics.map(
+      (spec) => step.updates.get(spec.name) ?? step.weights.get(spec.name)!,
+    );
+    graph.output(joined(graph, updated), "statistics_next");
+  }
+  // Last: nodes of the runtime's own layout have no shape rules, so no pass can come after it.
+  lowerSequences(graph);
+  lowerColumnConv(graph, options.channelBlock);
+  return { bytes: serialise(graph), randomInputs: step.randomInputs };
+}
+
+/** One flat vector of them all. */
+function joined(graph: GraphBuilder, values: readonly Value[]): Value {
+  const flat = values.map((value) => graph.op("Reshape", [value, graph.ints([-1])]));
+  return flat.length === 1 ? flat[0]! : graph.op("Concat", flat, { axis: 0 });
+}
+
+/** The optimiser's slots and scalars in, weights_next and slot_next/<name>… out. */
+function appendUpdate(
+  graph: GraphBuilder,
+  plan: WeightPlan,
+  optimizer: Optimizer,
+  weights: Value,
+  gradient: Value,
+): void {
   const slots = optimizer.slots.map((name) => graph.input(`slot/${name}`, "FP32", [plan.trainedLayout.size]));
   const scalarVector = graph.input("scalars", "FP32", [optimizer.scalarCount]);
   const scalars = Array.from({ length: optimizer.scalarCount }, (_, i) =>
@@ -115,23 +155,9 @@ export function compileTrainingStep(plan: WeightPlan, options: StepSpec, optimiz
     ]),
   );
   const sizes = plan.trainedLayout.slices.map(({ size }) => size);
-  const next = optimizer.update(graph, { sizes, weights: step.flatWeights, gradient, slots, scalars });
-
-  graph.output(step.loss, "loss");
-  graph.output(step.measures, "measures");
+  const next = optimizer.update(graph, { sizes, weights, gradient, slots, scalars });
   graph.output(constrainWeights(graph, next.weights, plan.trained), "weights_next");
   for (const [i, name] of optimizer.slots.entries()) graph.output(next.slots[i]!, `slot_next/${name}`);
-  if (plan.statistics.length > 0) {
-    const updated = plan.statistics.map((spec) => {
-      const value = step.updates.get(spec.name) ?? step.weights.get(spec.name)!;
-      return graph.op("Reshape", [value, graph.ints([-1])]);
-    });
-    graph.output(graph.op("Concat", updated, { axis: 0 }), "statistics_next");
-  }
-  // Last: nodes of the runtime's own layout have no shape rules, so no pass can come after it.
-  lowerSequences(graph);
-  lowerColumnConv(graph, options.channelBlock);
-  return { bytes: serialise(graph), randomInputs: step.randomInputs };
 }
 
 /** The evaluation step. Inputs as above without slots, scalars and masks; outputs loss, measures, prediction/<name>…. */
@@ -146,8 +172,17 @@ export function compileEvaluationStep(plan: WeightPlan, options: StepSpec): Uint
   return serialise(graph);
 }
 
-/** The forward graph and what is measured of it, as both kinds of step have it. */
-export function appendForward(graph: GraphBuilder, plan: WeightPlan, options: StepSpec, training: boolean) {
+/**
+ * The forward graph and what is measured of it, as both kinds of step have it. Trained weights are one input, `weights`,
+ * or piece by piece weights/<i>.
+ */
+export function appendForward(
+  graph: GraphBuilder,
+  plan: WeightPlan,
+  options: StepSpec,
+  training: boolean,
+  pieces = false,
+) {
   const { network, objective, batchSize, data } = options;
   const inputs = network.inputs.map(({ name, shape, datatype }, i) => {
     const fed = graph.input(`input/${name}`, data.inputs[i]!.datatype, [batchSize, ...shape]);
@@ -159,8 +194,9 @@ export function appendForward(graph: GraphBuilder, plan: WeightPlan, options: St
     return castTo(graph, fed, labelNames ? "INT64" : "FP32");
   });
   const exampleWeights = data.weights && graph.input("example_weights", "FP32", [batchSize]);
-  const flatWeights = graph.input("weights", "FP32", [plan.trainedLayout.size]);
-  const weights = cut(graph, flatWeights, plan.trainedLayout);
+  const { flatWeights, weights } = pieces
+    ? { flatWeights: undefined, weights: inPieces(graph, plan.trainedLayout) }
+    : inOneVector(graph, plan.trainedLayout);
   if (plan.statistics.length > 0) {
     const flat = graph.input("statistics", "FP32", [plan.statisticsLayout.size]);
     for (const [name, value] of cut(graph, flat, plan.statisticsLayout)) weights.set(name, value);
@@ -200,6 +236,19 @@ function penalised(graph: GraphBuilder, loss: Value, penalties: BuiltNetwork["pe
     const value = penalty();
     return value ? graph.op("Add", [total, value]) : total;
   }, loss);
+}
+
+function inOneVector(graph: GraphBuilder, layout: WeightLayout) {
+  const flatWeights = graph.input("weights", "FP32", [layout.size]);
+  return { flatWeights, weights: cut(graph, flatWeights, layout) };
+}
+
+function inPieces(graph: GraphBuilder, layout: WeightLayout): Map<string, Value> {
+  const named = piecesOf(layout).flatMap((piece, i) => {
+    const fed = graph.input(`weights/${i}`, "FP32", pieceShape(piece));
+    return piece.slices.length === 1 ? [[piece.slices[0]!.name, fed] as const] : [...cut(graph, fed, piece)];
+  });
+  return new Map(named);
 }
 
 /** Cuts a flat vector into its named weights. */

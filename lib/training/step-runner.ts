@@ -14,6 +14,7 @@ import type { KeptWeights } from "./callbacks/callback-list.ts";
 import { channelBlock } from "./channel-block.ts";
 import { type DivergenceOrigin, findDivergence } from "./divergence.ts";
 import { sessionProviders } from "./execution-provider.ts";
+import { FusedUpdate } from "./fused-update.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
 import { MEASURES_PER_OUTPUT } from "./objective.ts";
 import { StateBuffers, type TrainedState } from "./state-buffers.ts";
@@ -41,6 +42,8 @@ export class StepRunner implements StepEngine {
   readonly outputs: readonly MeasuredOutput[];
   private readonly options: StepOptions;
   private readonly examples: Examples;
+  /** Undefined: the update is part of the step graph. */
+  private readonly fused: FusedUpdate | undefined;
   private readonly buffers: StateBuffers;
   private readonly sessions = new Map<string, Promise<StepSession>>();
   private dropout: RandomStream;
@@ -62,7 +65,9 @@ export class StepRunner implements StepEngine {
     }));
     const measures = new Float32Array(network.outputs.length * MEASURES_PER_OUTPUT);
     this.measuresOut = new ort.Tensor("float32", measures, [measures.length]);
-    this.buffers = new StateBuffers(this.plan, options.optimizer, options.seed, options.initialWeights);
+    const { optimizer, seed, initialWeights, provider = "cpu" } = options;
+    this.fused = provider === "cpu" ? FusedUpdate.for(this.plan, optimizer) : undefined;
+    this.buffers = new StateBuffers(this.plan, optimizer, seed, initialWeights, this.fused);
     this.dropout = RandomStream.named(options.seed, "dropout");
     this.scalars = new ort.Tensor("float32", new Float32Array(options.optimizer.scalarCount), [
       options.optimizer.scalarCount,
@@ -146,11 +151,13 @@ export class StepRunner implements StepEngine {
     feed.drawMasks(this.dropout);
     const rate = this.learningRate();
     this.done++;
-    (this.scalars.data as Float32Array).set(this.options.optimizer.scalars(this.step, rate));
+    const scalars = this.options.optimizer.scalars(this.step, rate);
+    (this.scalars.data as Float32Array).set(scalars);
     const { feeds, fetches } = this.buffers.stepTensors();
     const written = { ...fetches, ...this.results() };
-    await this.run(session, { ...feed.feeds, ...feeds, scalars: this.scalars }, written);
-    this.buffers.swap();
+    const ownScalars = this.fused ? {} : { scalars: this.scalars };
+    await this.run(session, { ...feed.feeds, ...feeds, ...ownScalars }, written);
+    this.buffers.advance(scalars);
     return this.result();
   }
 
@@ -214,7 +221,11 @@ export class StepRunner implements StepEngine {
     const spec = { network, objective, batchSize, data: this.examples };
     const compiled =
       kind === "training"
-        ? compileTrainingStep(this.plan, { ...spec, channelBlock: await this.channelBlock() }, optimizer)
+        ? compileTrainingStep(
+            this.plan,
+            { ...spec, channelBlock: await this.channelBlock() },
+            this.fused ? undefined : optimizer,
+          )
         : { bytes: compileEvaluationStep(this.plan, spec), randomInputs: [] };
     const session = await nativeCall(() =>
       ort.InferenceSession.create(compiled.bytes, {

@@ -12,6 +12,35 @@ export type WeightSlice = { name: string; shape: number[]; offset: number; size:
 
 export type WeightLayout = { slices: WeightSlice[]; size: number };
 
+/** Neighbours that travel as one tensor: flat, unless it is one weight alone. */
+export type WeightPiece = WeightLayout & { offset: number };
+
+/** What a tensor of its own costs a step is what it costs to copy about as many elements. */
+const MIN_OWN_TENSOR = 16_384;
+
+/** The layout in order, large weights alone, smaller ones together; the slices' offsets are those in the layout. */
+export function piecesOf(layout: WeightLayout): WeightPiece[] {
+  const pieces: WeightPiece[] = [];
+  let open: WeightPiece | undefined;
+  for (const slice of layout.slices) {
+    const large = slice.size >= MIN_OWN_TENSOR;
+    if (open && !large) {
+      open.slices.push(slice);
+      open.size += slice.size;
+      continue;
+    }
+    const piece = { offset: slice.offset, size: slice.size, slices: [slice] };
+    pieces.push(piece);
+    open = large ? undefined : piece;
+  }
+  return pieces;
+}
+
+/** How a piece travels. */
+export function pieceShape({ slices, size }: WeightPiece): number[] {
+  return slices.length === 1 ? slices[0]!.shape : [size];
+}
+
 export function layoutOf(specs: readonly WeightSpec[]): WeightLayout {
   let size = 0;
   const slices = specs.map((spec) => {
