@@ -147,7 +147,8 @@ function shapeOf(value: unknown, position: Position): number[] {
   return shape;
 }
 
-function assertEven({ shape, position, path }: Walk, value: unknown, axis: number): void {
+function assertEven(walk: Walk, value: unknown, axis: number): void {
+  const { shape, position, path } = walk;
   if (axis === shape.length) return;
   if (!Array.isArray(value) || value.length !== shape[axis])
     throw new InvalidInputError({
@@ -158,7 +159,7 @@ function assertEven({ shape, position, path }: Walk, value: unknown, axis: numbe
   if (axis + 1 === shape.length) return;
   for (let i = 0; i < value.length; i++) {
     path[axis] = i;
-    assertEven({ shape, position, path }, value[i], axis + 1);
+    assertEven(walk, value[i], axis + 1);
   }
 }
 
@@ -166,11 +167,13 @@ function fill(state: Fill, value: unknown, axis: number): void {
   const rank = state.shape.length;
   if (rank === 0) fillRow({ ...state, position: () => state.position([]) }, [value], 0);
   else if (axis + 1 === rank) fillRow(state, value as readonly unknown[], axis);
-  else
-    for (const [i, inner] of (value as readonly unknown[]).entries()) {
+  else {
+    const lists = value as readonly unknown[];
+    for (let i = 0; i < lists.length; i++) {
       state.path[axis] = i;
-      fill(state, inner, axis + 1);
+      fill(state, lists[i], axis + 1);
     }
+  }
 }
 
 function fillRow(state: Fill, values: readonly unknown[], axis: number): void {
