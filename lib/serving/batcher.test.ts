@@ -259,6 +259,18 @@ describe("what a queue refuses", () => {
     expect(await patient).toBe("ok");
   });
 
+  it("does not run what came too late while the event loop was busy, and runs the rest", async () => {
+    const { runner, clock, batcher } = heldBatcher();
+    const late = typeOf(batcher.submit(rows(1, 7), undefined, { deadlineMs: 3 }));
+    const patient = batcher.submit(rows(1, 8), undefined, { deadlineMs: 100 });
+    clock.skip(5);
+    clock.turn();
+    expect(await late).toBe("DEADLINE_EXCEEDED");
+    expect(runner.batches.map(({ feeds }) => feeds[0]!.data[0])).toEqual([8]);
+    runner.batches[0]!.finish();
+    expect((await patient)[0]!.data[0]).toBe(8);
+  });
+
   it("answers a deadline that passes while the batch is computed", async () => {
     const { runner, clock, batcher } = heldBatcher();
     const late = typeOf(batcher.submit(rows(1), undefined, { deadlineMs: 3 }));

@@ -209,7 +209,13 @@ export class Batcher {
 
   readonly #pump = (): void => {
     const now = this.#clock.now();
-    for (let batch = this.#next(now); batch; batch = this.#next(now)) void this.#execute(batch);
+    for (let batch = this.#next(now); batch; batch = this.#next(now)) {
+      // Their timer has not fired yet: the loop was busy.
+      const late = batch.filter(({ expiresAt }) => expiresAt <= now);
+      for (const request of late) request.expire();
+      const live = late.length === 0 ? batch : batch.filter(({ settled }) => !settled);
+      if (live.length > 0) void this.#execute(live);
+    }
     this.#metrics.set("moiety.inference.queue.size", this.#queue.size, this.#labels);
     if (this.#queue.size === 0) return;
     this.#runner.onRoom(this.#pump);
