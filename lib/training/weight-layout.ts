@@ -15,8 +15,11 @@ export type WeightLayout = { slices: WeightSlice[]; size: number };
 /** Neighbours that travel as one tensor: flat, unless it is one weight alone. */
 export type WeightPiece = WeightLayout & { offset: number };
 
-/** What a tensor of its own costs a step is what it costs to copy about as many elements. */
-const MIN_OWN_TENSOR = 16_384;
+/**
+ * Below, copying a weight costs less than a tensor of its own, which lies wherever the flat vector has it: the
+ * Transformer of the benchmarks, all of whose weights are of 16 to 66 thousand elements, was a tenth slower with such.
+ */
+const MIN_OWN_TENSOR = 100_000;
 
 /** The layout in order, large weights alone, smaller ones together; the slices' offsets are those in the layout. */
 export function piecesOf(layout: WeightLayout): WeightPiece[] {
