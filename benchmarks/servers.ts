@@ -88,7 +88,7 @@ async function startMoiety(
     name: `serve-${name}`,
     command: process.execPath,
     args: args.map((arg) => join(ROOT_DIRECTORY, arg)),
-    env: { ...env, MOIETY_HTTP_PORT: "0" },
+    env: { ...env, MOIETY_HTTP_PORT: "0", MOIETY_GRPC_PORT: "0" },
   });
   const line = await child.line((text) => SERVING_LINE.test(text), FIRST_START_DEADLINE_MS);
   const origin = SERVING_LINE.exec(line)![1];

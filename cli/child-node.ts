@@ -12,6 +12,8 @@ export type ChildNode = {
   pid: number;
   /** Where its gateway listens, when it has one. */
   url: string | undefined;
+  /** Where its gateway speaks gRPC, if it does: host and port. */
+  grpcAddress: string | undefined;
   /** Resolves with how it ended. */
   ended: Promise<string>;
   kill(signal: NodeJS.Signals): void;
@@ -39,10 +41,11 @@ export async function startChildNode(
     child.once("exit", (code, signal) => resolve(signal ?? `status ${code}`));
     child.once("error", (error) => resolve(error.message));
   });
-  const { nodeID, url } = await untilReady(child, ended, services);
+  const { nodeID, url, grpcAddress } = await untilReady(child, ended, services);
   return {
     nodeID,
     url,
+    grpcAddress,
     pid: child.pid!,
     ended,
     kill: (signal) => void child.kill(signal),
@@ -61,10 +64,10 @@ export async function startChildNode(
 async function untilReady(child: ChildProcess, ended: Promise<string>, services: readonly string[]) {
   const what = `Node with ${services.join(", ")}`;
   const lines = createInterface({ input: child.stdout! });
-  const ready = new Promise<{ nodeID: string; url: string | undefined }>((resolve) => {
+  const ready = new Promise<Pick<ChildNode, "nodeID" | "url" | "grpcAddress">>((resolve) => {
     lines.on("line", (line) => {
-      const [word, nodeID, url] = line.split(" ");
-      if (word === "ready" && nodeID) resolve({ nodeID, url });
+      const [word, nodeID, url, grpcAddress] = line.split(" ");
+      if (word === "ready" && nodeID) resolve({ nodeID, url, grpcAddress });
     });
   });
   const patience = new AbortController();

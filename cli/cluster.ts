@@ -11,7 +11,7 @@ import { exitWith } from "./failure.ts";
 import { SERVICES, type ServiceName, startNode } from "./node.ts";
 import { readOptions, type StartOptions } from "./options.ts";
 import { startNats, startRedis } from "./servers.ts";
-import { presentExample } from "./show-example.ts";
+import { presentExample, servingLine } from "./show-example.ts";
 import { onStopSignal } from "./signals.ts";
 
 /** One process each, in starting order; they stop in the opposite order. */
@@ -31,6 +31,8 @@ type Stop = () => Promise<void>;
 export type Cluster = {
   /** The gateway's address. */
   url: string;
+  /** Where it speaks gRPC; undefined where that is switched off. */
+  grpcAddress: string | undefined;
   natsUrl: string;
   redisUrl: string;
   nodes: ChildNode[];
@@ -66,7 +68,8 @@ export async function startCluster(
       stops.push(node.stop);
     }
     const joining = readConfig({ ...shared, MOIETY_NODE_ID: "" });
-    return { url: nodes.at(-1)!.url!, natsUrl: nats.url, redisUrl: redis.url, nodes, joining, stop };
+    const { url, grpcAddress } = nodes.at(-1)!;
+    return { url: url!, grpcAddress, natsUrl: nats.url, redisUrl: redis.url, nodes, joining, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -93,12 +96,13 @@ async function main(options: StartOptions): Promise<void> {
   say(`Join it: MOIETY_MODE=cluster MOIETY_NATS_URL=${cluster.natsUrl} npm run repl\n`);
   await driver.waitForServices([...SERVICES], DISCOVERY_TIMEOUT_MS);
   if (options.empty) {
-    say(`Serving on ${cluster.url}, without an example.`);
+    say(`${servingLine(cluster)}, without an example.`);
     return;
   }
   await presentExample({
     broker: driver,
     url: cluster.url,
+    grpcAddress: cluster.grpcAddress,
     directory: join(directory, "cluster"),
     options,
     signal,

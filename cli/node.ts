@@ -23,8 +23,11 @@ export async function startNode(
   more: ServiceSchema[] = [],
 ): Promise<ServiceBroker> {
   // What could stop the start is tried first, the port before the store: a start that must fail writes nothing.
-  if (services.includes("gateway"))
+  if (services.includes("gateway")) {
     await assertPortFree(config.http.host, config.http.port, "MOIETY_HTTP_PORT");
+    if (config.grpc.port !== undefined)
+      await assertPortFree(config.http.host, config.grpc.port, "MOIETY_GRPC_PORT");
+  }
   const store = await openStore(config.store);
   await store.close();
   const broker = new ServiceBroker(brokerOptions(config));
@@ -57,8 +60,17 @@ export async function stopNode(broker: ServiceBroker): Promise<void> {
 
 /** The address the gateway of this broker listens on. */
 export function gatewayUrl(broker: ServiceBroker): string {
-  const gateway = broker.getLocalService("gateway") as unknown as { gateway: { url: string } };
-  return gateway.gateway.url;
+  return gatewayOf(broker).url;
+}
+
+/** Host and port on which the gateway of this broker speaks gRPC; undefined where that is switched off. */
+export function grpcAddress(broker: ServiceBroker): string | undefined {
+  return gatewayOf(broker).grpcAddress;
+}
+
+function gatewayOf(broker: ServiceBroker): { url: string; grpcAddress: string | undefined } {
+  const service = broker.getLocalService("gateway") as unknown as { gateway: ReturnType<typeof gatewayOf> };
+  return service.gateway;
 }
 
 function serviceNames(args: readonly string[]): ServiceName[] {
@@ -76,8 +88,10 @@ if (import.meta.main) {
     const broker = await startNode(readConfig(process.env), serviceNames(process.argv.slice(2)));
     orphaned = onStopSignal(() => stopNode(broker)).stop;
     // A parent that started this node waits for the line.
-    const url = broker.getLocalService("gateway") ? ` ${gatewayUrl(broker)}` : "";
-    process.stdout.write(`ready ${broker.nodeID}${url}\n`);
+    const addresses = broker.getLocalService("gateway")
+      ? [gatewayUrl(broker), grpcAddress(broker) ?? ""]
+      : [];
+    process.stdout.write(`${["ready", broker.nodeID, ...addresses].join(" ").trimEnd()}\n`);
   } catch (error) {
     exitWith(error);
   }

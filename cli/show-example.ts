@@ -14,7 +14,7 @@ type ExampleOutcome = { version: ModelVersion; secondsToFirstPrediction: number 
 /** Shows the example on a running node or cluster: train it if there is none, wait until it is served, ask it. */
 async function showExample(
   broker: ServiceBroker,
-  url: string,
+  addresses: Addresses,
   directory: string,
   epochs: number | undefined,
 ): Promise<ExampleOutcome> {
@@ -39,18 +39,25 @@ async function showExample(
   if (production.version !== version.version)
     say(`  It scores worse than version ${production.version}, which stays in production.`);
   await untilServed(broker, production);
-  const first = await firstPrediction(url, directory);
+  const first = await firstPrediction(addresses.url, directory);
   const secondsToFirstPrediction = performance.now() / 1000;
   say(
-    `\nServing on ${url}. The first test image is a ${first.label}; the model says ${first.prediction}. Try it:\n`,
+    `\n${servingLine(addresses)}. The first test image is a ${first.label}; the model says ${first.prediction}. Try it:\n`,
   );
   say(`  ${first.curl}\n`);
   return { version, secondsToFirstPrediction };
 }
 
-export type Presentation = {
+/** `grpcAddress`: undefined where it is switched off. */
+type Addresses = { url: string; grpcAddress: string | undefined };
+
+/** Where the gateway can be reached. */
+export function servingLine({ url, grpcAddress }: Addresses): string {
+  return `Serving on ${url}${grpcAddress === undefined ? "" : ` and, over gRPC, on ${grpcAddress}`}`;
+}
+
+export type Presentation = Addresses & {
   broker: ServiceBroker;
-  url: string;
   directory: string;
   options: StartOptions;
   signal: StopSignal;
@@ -62,16 +69,16 @@ export type Presentation = {
  * and ends. @throws with `--exit`, what the example failed with
  */
 export async function presentExample(given: Presentation): Promise<void> {
-  const { broker, url, directory, options, signal, stop } = given;
+  const { broker, directory, options, signal, stop } = given;
   let outcome: ExampleOutcome;
   try {
-    outcome = await showExample(broker, url, directory, options.epochs);
+    outcome = await showExample(broker, given, directory, options.epochs);
   } catch (error) {
     // Told to stop meanwhile: that calls fail now is no news, and the process is ending.
     if (signal.stopping) return;
     if (!options.exit) {
       process.stderr.write(`${failureText(error)}\n`);
-      process.stdout.write(`Serving on ${url}, without the example.\n`);
+      process.stdout.write(`${servingLine(given)}, without the example.\n`);
       return;
     }
     await stop();

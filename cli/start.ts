@@ -5,22 +5,22 @@
 
 import { type Config, readConfig } from "../lib/config.ts";
 import { exitWith } from "./failure.ts";
-import { gatewayUrl, SERVICES, startNode, stopNode } from "./node.ts";
+import { gatewayUrl, grpcAddress, SERVICES, startNode, stopNode } from "./node.ts";
 import { readOptions, type StartOptions } from "./options.ts";
-import { presentExample } from "./show-example.ts";
+import { presentExample, servingLine } from "./show-example.ts";
 import { onStopSignal } from "./signals.ts";
 
 async function main(config: Config, options: StartOptions): Promise<void> {
   const broker = await startNode(config, SERVICES);
   const stop = () => stopNode(broker);
   const signal = onStopSignal(stop);
-  const url = gatewayUrl(broker);
+  const addresses = { url: gatewayUrl(broker), grpcAddress: grpcAddress(broker) };
   if (options.empty) {
-    process.stdout.write(`Serving on ${url}, without an example.\n`);
+    process.stdout.write(`${servingLine(addresses)}, without an example.\n`);
     return;
   }
   const directory = config.store.kind === "files" ? config.store.directory : process.cwd();
-  await presentExample({ broker, url, directory, options, signal, stop });
+  await presentExample({ broker, ...addresses, directory, options, signal, stop });
 }
 
 if (import.meta.main)

@@ -22,6 +22,13 @@ describe("configuration", () => {
     expect(readConfig({ MOIETY_HTTP_PORT: "", PATH: "/bin", MOIETYX: "1" })).toEqual(readConfig({}));
   });
 
+  test("a gRPC port may be a number, or none at all", () => {
+    expect(readConfig({}).grpc.port).toBe(8001);
+    expect(readConfig({ MOIETY_GRPC_PORT: "0" }).grpc.port).toBe(0);
+    expect(readConfig({ MOIETY_GRPC_PORT: "off" }).grpc.port).toBeUndefined();
+    expect(readConfig({ MOIETY_GRPC_PORT: "" }).grpc.port).toBeUndefined();
+  });
+
   test("values are parsed to what they mean", () => {
     const config = readConfig({
       MOIETY_HTTP_PORT: "0",
@@ -68,6 +75,7 @@ describe("configuration", () => {
     ["MOIETY_DATASETS_DIR", "a\0b", "a directory path"],
     ["MOIETY_HTTP_HOST", "a host", "a host name or address"],
     ["MOIETY_HTTP_PORT", "70000", "an integer from 0 to 65535"],
+    ["MOIETY_GRPC_PORT", "70000", "an integer from 0 to 65535, or off"],
     ["MOIETY_HTTP_PORT", "-1", "an integer from 0 to 65535"],
     ["MOIETY_HTTP_PORT", "80.5", "an integer from 0 to 65535"],
     ["MOIETY_HTTP_PORT", "http", "an integer from 0 to 65535"],
@@ -91,7 +99,7 @@ describe("configuration", () => {
       } catch (error) {
         allowed = String((error as ConfigError).data.expected);
       }
-      const [, min, max] = /^an integer from (\d+) to (\d+)$/.exec(allowed)!.map(Number) as [
+      const [, min, max] = /^an integer from (\d+) to (\d+)(?:, or off)?$/.exec(allowed)!.map(Number) as [
         number,
         number,
         number,

@@ -11,7 +11,13 @@ import { PRODUCT } from "./product.ts";
 import type { StoreLocation } from "./store/store.ts";
 
 type Parse<T> = (value: string, variable: string) => T;
-type Variable<T> = { default: T; parse: Parse<T>; description: string };
+type Variable<T> = {
+  default: T;
+  parse: Parse<T>;
+  description: string;
+  /** Whether the empty string is a value of its own, and not the default. */
+  readsEmpty?: true;
+};
 
 const integer =
   (min: number, max: number): Parse<number> =>
@@ -21,6 +27,16 @@ const integer =
       throw new ConfigError(variable, value, `an integer from ${min} to ${max}`);
     return parsed;
   };
+
+/** A port; undefined for none. */
+const portOrOff: Parse<number | undefined> = (value, variable) => {
+  if (value === "" || value === "off") return undefined;
+  try {
+    return integer(0, 65535)(value, variable);
+  } catch {
+    throw new ConfigError(variable, value, "an integer from 0 to 65535, or off");
+  }
+};
 
 const oneOf =
   <T extends string>(...allowed: readonly T[]): Parse<T> =>
@@ -106,10 +122,16 @@ export const VARIABLES = {
     parse: integer(0, 65535),
     description: "Port the gateway listens on; 0 picks a free one",
   },
+  MOIETY_GRPC_PORT: {
+    default: 8001,
+    parse: portOrOff,
+    readsEmpty: true,
+    description: "Port the gateway speaks gRPC on; 0 picks a free one, `off` or empty: no gRPC",
+  },
   MOIETY_HTTP_MAX_BODY_BYTES: {
     default: 16 * 2 ** 20,
     parse: integer(1024, 2 ** 30),
-    description: "Largest accepted request body, in bytes",
+    description: "Largest accepted request body or gRPC message, in bytes",
   },
   MOIETY_SERVER_NAME: {
     default: PRODUCT.name,
@@ -187,7 +209,7 @@ export const VARIABLES = {
     description:
       "Where ONNX Runtime trains: `cpu`, `cuda`, `webgpu`; one that is not there: `cpu`, with a warning",
   },
-} as const satisfies Record<string, Variable<string> | Variable<number>>;
+} as const satisfies Record<string, Variable<string> | Variable<number> | Variable<number | undefined>>;
 
 type Values = { [K in keyof typeof VARIABLES]: ReturnType<(typeof VARIABLES)[K]["parse"]> };
 
@@ -203,6 +225,8 @@ export type Config = Readonly<{
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
   http: Readonly<{ host: string; port: number; maxBodyBytes: number }>;
+  /** On the host of `http`. Undefined: none is spoken. */
+  grpc: Readonly<{ port: number | undefined }>;
   /** What the server says it is. */
   server: Readonly<{ name: string; version: string }>;
   metricsPort: number;
@@ -240,7 +264,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const values = Object.fromEntries(
     Object.entries(VARIABLES).map(([name, variable]) => {
       const raw = environment[name];
-      return [name, raw === undefined || raw === "" ? variable.default : variable.parse(raw, name)];
+      const unset = raw === undefined || (raw === "" && !("readsEmpty" in variable));
+      return [name, unset ? variable.default : variable.parse(raw, name)];
     }),
   ) as Values;
 
@@ -263,6 +288,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       port: values.MOIETY_HTTP_PORT,
       maxBodyBytes: values.MOIETY_HTTP_MAX_BODY_BYTES,
     }),
+    grpc: Object.freeze({ port: values.MOIETY_GRPC_PORT }),
     server: Object.freeze({
       name: values.MOIETY_SERVER_NAME,
       version: values.MOIETY_SERVER_VERSION || PRODUCT.version,

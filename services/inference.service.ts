@@ -36,7 +36,7 @@ export default {
       ...IDEMPOTENT,
       // The request is checked, and refused field by field, against the model it names.
       handler(this: Inference, ctx: Context<ActionParams<"inference.predict">>) {
-        return this.models.predict(ctx.params, { deadlineMs: deadlineOf(ctx) });
+        return this.models.predict(ctx.params, { deadlineMs: deadlineOf(ctx), signal: signalOf(ctx) });
       },
     },
     metadata: {
@@ -152,4 +152,10 @@ function deadlineOf(ctx: Context): number | undefined {
   const ownMs = configOf(ctx.broker).inference.timeoutMs;
   const callMs = ctx.options.timeout;
   return callMs ? Math.min(callMs, ownMs) : ownMs;
+}
+
+/** The caller's, where it calls from this process: a signal does not travel. */
+function signalOf({ options }: Context): AbortSignal | undefined {
+  const { signal } = options as { signal?: unknown };
+  return signal instanceof AbortSignal ? signal : undefined;
 }

@@ -49,6 +49,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   serving: ["protocol", "runtime", "store/store.ts", "tensor"],
   http: [],
   oip: ["http", "protocol", "tensor"],
+  grpc: ["http", "product.ts"],
   images: ["http", "oip", "protocol", "tensor"],
   tfserving: ["http", "oip", "protocol", "tensor"],
   openapi: ["http", "protocol", "tensor"],

@@ -14,7 +14,8 @@ export type ErrorAnswer = {
   headers: Record<string, string>;
 };
 
-type ErrorFacts = { status: number; type: string; message: string; data?: unknown };
+/** What a caller may know of an error, whatever protocol it leaves by. */
+export type ErrorFacts = { status: number; type: string; message: string; data?: unknown };
 
 /** The fields that errors of the catalogue and of Moleculer share. */
 type ThrownFields = { name?: unknown; code?: unknown; type?: unknown; data?: unknown };
@@ -24,7 +25,7 @@ type ValidationFault = { field?: unknown; message?: unknown; actual?: unknown; e
 const TYPE_PATTERN = /^[A-Z][A-Z0-9_]*$/;
 
 export function errorAnswer(error: unknown): ErrorAnswer {
-  const { status, type, message, data } = factsOf(error);
+  const { status, type, message, data } = errorFacts(error);
   const headers: Record<string, string> = {};
   const { retryAfterSeconds, allowed } = (data ?? {}) as { retryAfterSeconds?: unknown; allowed?: unknown };
   if (typeof retryAfterSeconds === "number") headers["Retry-After"] = String(Math.ceil(retryAfterSeconds));
@@ -39,7 +40,7 @@ export function errorAnswer(error: unknown): ErrorAnswer {
   };
 }
 
-function factsOf(error: unknown): ErrorFacts {
+export function errorFacts(error: unknown): ErrorFacts {
   const { name, code, type, data } = (error ?? {}) as ThrownFields;
   const translate = TRANSLATIONS[String(name)];
   if (translate) return translate(error as Error & ThrownFields);

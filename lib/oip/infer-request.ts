@@ -4,9 +4,8 @@
  * `binary_data_size`, in their order. Which inputs a model has is not known here: the inference service checks names,
  * datatypes and shapes against it.
  *
- * Request parameters understood: `priority` and `timeout` (microseconds), `binary_data_output`, and `cache: false`
- * (neither read nor write the prediction cache). Those that begin with `triton_` are reserved and refused, as Triton
- * does. Others are kept in `parameters` and ignored, as the protocol allows.
+ * Of the request's parameters `binary_data_output` is read here, those that mean the same over gRPC in
+ * request-parameters.ts. Others are kept in `parameters` and ignored, as the protocol allows.
  */
 
 import { InvalidInputError } from "../errors.ts";
@@ -25,6 +24,7 @@ import {
   readParameters,
   readShape,
 } from "./request-fields.ts";
+import { applyParameters } from "./request-parameters.ts";
 import {
   type AnswerForm,
   BINARY_FORM,
@@ -42,8 +42,6 @@ export type InferRequest = {
   form: AnswerForm;
 };
 
-/** In the protocol's `timeout`. */
-const MICROSECONDS_PER_MS = 1000;
 /** Integers with fewer digits are exact as numbers. */
 const LONG_DIGITS = /\d{16}/;
 
@@ -81,23 +79,6 @@ export function parseInferRequest(
   const form = readForm(parameters.binary_data_output, root.outputs);
   if (form.outputs.length > 0) request.outputs = form.outputs.map(({ name }) => name);
   return id === undefined ? { request, parameters, form } : { id, request, parameters, form };
-}
-
-function applyParameters(request: PredictRequest, parameters: Parameters): void {
-  const { cache, priority, timeout } = parameters;
-  if (cache !== undefined) request.cache = readBoolean(cache, "parameters.cache");
-  if (priority !== undefined) request.priority = readCount(priority, "parameters.priority");
-  if (timeout !== undefined) {
-    const timeoutMs = readCount(timeout, "parameters.timeout") / MICROSECONDS_PER_MS;
-    if (timeoutMs > 0) request.timeoutMs = timeoutMs;
-  }
-  for (const name in parameters)
-    if (name.startsWith("triton_"))
-      throw new InvalidInputError({
-        field: "parameters",
-        received: describeJson(name),
-        expected: "no names that begin with 'triton_': they are reserved",
-      });
 }
 
 function readForm(binaryOutput: unknown, outputs: unknown): AnswerForm {

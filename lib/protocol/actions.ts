@@ -108,8 +108,12 @@ export type CallEach = <A extends ActionName>(
   options?: { timeout?: number },
 ) => Promise<Actions[A]["result"][]>;
 
+/**
+ * `signal` aborts when nobody waits for the answer any more: what has not begun is then left undone. It is heard where
+ * the action runs in this process; on another node the work goes on until its deadline.
+ */
 export type Call = <A extends ActionName>(
   action: A,
   params: Actions[A]["params"],
-  options?: { timeout?: number; nodeID?: string; retries?: number },
+  options?: { timeout?: number; nodeID?: string; retries?: number; signal?: AbortSignal },
 ) => Promise<Actions[A]["result"]>;

@@ -1,11 +1,12 @@
 /**
- * Everything behind the gateway service: the server, the routes and what they need, and how errors leave.
+ * Everything behind the gateway service: the servers, the routes and what they need, and how errors leave.
  * Shutting down: readiness turns 503, event streams end, requests in flight are answered, connections close.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServiceBroker } from "moleculer";
 import { RouteNotFoundError } from "../../lib/errors.ts";
+import { GrpcServer } from "../../lib/grpc/server.ts";
 import { answer } from "../../lib/http/answer.ts";
 import { errorAnswer } from "../../lib/http/error-answer.ts";
 import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
@@ -15,6 +16,7 @@ import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
 import { documentationRoutes } from "./documentation-routes.ts";
+import { GrpcService } from "./grpc-service.ts";
 import { inferenceRoutes } from "./inference-routes.ts";
 import { JobStreams, type StreamedEvent } from "./job-streams.ts";
 import { managementRoutes } from "./management-routes.ts";
@@ -43,6 +45,9 @@ export class Gateway {
   readonly #logger: Logger;
   readonly #settings: GatewaySettings;
   readonly #server: HttpServer;
+  readonly #grpc: GrpcService;
+  /** Undefined where gRPC is switched off. */
+  readonly #grpcServer: GrpcServer | undefined;
   readonly #metadata: MetadataCache;
   readonly #streams: JobStreams;
   #stopping = false;
@@ -78,6 +83,15 @@ export class Gateway {
       ...tfservingRoutes(backend),
       ...managementRoutes(backend),
     ];
+    this.#grpc = new GrpcService(backend, (method, type, error) =>
+      this.#logger.error(`gRPC ${method} failed (${type})`, error),
+    );
+    const { port: grpcPort } = config.grpc;
+    if (grpcPort !== undefined)
+      this.#grpcServer = new GrpcServer(
+        { host: config.http.host, port: grpcPort, maxMessageBytes: config.http.maxBodyBytes },
+        this.#grpc,
+      );
     const onError: ErrorHandler = (...failed) => this.fail(...failed);
     const documentation = documentationRoutes(backend, () => all);
     const operations = operationsRoutes(backend, [...routes, ...documentation]);
@@ -91,6 +105,11 @@ export class Gateway {
     return this.#server.url;
   }
 
+  /** Where gRPC is spoken, host and port, once started; undefined where it is switched off. */
+  get grpcAddress(): string | undefined {
+    return this.#grpcServer?.address;
+  }
+
   /** Whether the node is starting or stopping, so that no new requests should come here. */
   get draining(): boolean {
     return this.#stopping || !this.#broker.started;
@@ -100,12 +119,16 @@ export class Gateway {
   async start(): Promise<void> {
     await this.#server.start();
     this.#logger.info(`Listening on ${this.url}`);
+    await this.#grpcServer?.start();
+    if (this.grpcAddress !== undefined) this.#logger.info(`Listening on ${this.grpcAddress} (gRPC)`);
   }
 
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#streams.close();
-    await this.#server.stop(this.#settings.stopTimeoutMs);
+    this.#grpc.close();
+    const { stopTimeoutMs } = this.#settings;
+    await Promise.all([this.#server.stop(stopTimeoutMs), this.#grpcServer?.stop(stopTimeoutMs)]);
   }
 
   onTraining<E extends StreamedEvent>(event: E, payload: Events[E]): void {

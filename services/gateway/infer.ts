@@ -33,8 +33,21 @@ export async function infer(backend: Backend, { request, params }: Exchange): Pr
   return replyOf(printInferResponse(printed, parsed.id, parsed.form));
 }
 
-export function predict(backend: Backend, request: PredictRequest): Promise<PredictResponse> {
-  return backend.call("inference.predict", request, { timeout: backend.predictTimeoutMs });
+/** What the client's call allows. */
+export type CallTerms = {
+  /** Until the client stops waiting. @default as long as a prediction may take */
+  timeoutMs?: number;
+  /** Aborts when the client has stopped waiting. */
+  signal?: AbortSignal;
+};
+
+export function predict(
+  backend: Backend,
+  request: PredictRequest,
+  { timeoutMs = backend.predictTimeoutMs, signal }: CallTerms = {},
+): Promise<PredictResponse> {
+  const timeout = Math.min(timeoutMs, backend.predictTimeoutMs);
+  return backend.call("inference.predict", request, signal ? { timeout, signal } : { timeout });
 }
 
 /** `Moiety-Cache: off` keeps a request from the prediction cache without touching its body. */
@@ -59,7 +72,8 @@ async function rawRequest(
   return parseRawRequest(body, await backend.metadata.get(model, version), version);
 }
 
-async function withClasses(
+/** The answer with classes instead of scores where the request asks for them. */
+export async function withClasses(
   backend: Backend,
   response: PredictResponse,
   { form }: InferRequest,

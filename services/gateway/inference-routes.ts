@@ -1,6 +1,6 @@
 /** Open Inference Protocol v2 under /v2, and the plain `POST /predict` for images. */
 
-import { errorMessage, errorType } from "../../lib/errors.ts";
+import { errorType } from "../../lib/errors.ts";
 import { readBody } from "../../lib/http/body.ts";
 import { type Exchange, json, type Reply, type Route } from "../../lib/http/exchange.ts";
 import { type ImageBody, imagePredictRequest, parseImageBody } from "../../lib/images/predict-request.ts";
@@ -9,8 +9,8 @@ import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
 import type { ModelMetadata, Readiness } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
 import { applyCacheHeader, infer, predict } from "./infer.ts";
+import { modelReadiness, serverReadiness } from "./readiness.ts";
 
-const READINESS_TIMEOUT_MS = 2_000;
 const PLAIN_INFER = /^\/v2\/models\/([\w.-]+)\/infer$/;
 const PLAIN_VERSION_INFER = /^\/v2\/models\/([\w.-]+)\/versions\/([\w.-]+)\/infer$/;
 
@@ -95,19 +95,11 @@ async function metadata(backend: Backend, { params }: Exchange): Promise<Reply> 
 }
 
 async function modelReady(backend: Backend, { params }: Exchange): Promise<Reply> {
-  const readiness = backend.draining()
-    ? { ready: false, reason: "the gateway is shutting down" }
-    : await backend.call("inference.ready", modelParams(params), { timeout: READINESS_TIMEOUT_MS });
-  return readinessReply(readiness, { name: params.model });
+  return readinessReply(await modelReadiness(backend, modelParams(params)), { name: params.model });
 }
 
 async function serverReady(backend: Backend): Promise<Reply> {
-  if (backend.draining()) return readinessReply({ ready: false, reason: "the gateway is shutting down" });
-  try {
-    return readinessReply(await backend.call("inference.ready", {}, { timeout: READINESS_TIMEOUT_MS }));
-  } catch (error) {
-    return readinessReply({ ready: false, reason: errorMessage(error) });
-  }
+  return readinessReply(await serverReadiness(backend));
 }
 
 function readinessReply({ ready, reason }: Readiness, about: Record<string, unknown> = {}): Reply {

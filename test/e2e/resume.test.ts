@@ -240,6 +240,7 @@ test("a whole node that is killed, with every service in it, goes on by itself w
   await caught("node", async (data) => {
     const settings = {
       MOIETY_HTTP_PORT: "0",
+      MOIETY_GRPC_PORT: "0",
       MOIETY_DATA_DIR: data,
       MOIETY_DATASETS_DIR: datasets,
       // As the run that was left alone: how sums are shared out among threads shows in their last bits.

@@ -26,6 +26,7 @@ const programs: Program[] = [];
 function start(args: readonly string[], settings: Record<string, string> = {}): Program {
   const program = runProgram(["cli/start.ts", ...args], {
     MOIETY_HTTP_PORT: "0",
+    MOIETY_GRPC_PORT: "0",
     MOIETY_DATA_DIR: dataDirectory,
     ...settings,
   });

@@ -43,6 +43,7 @@ function configWith(variables: Record<string, string> = {}): Config {
   return readConfig({
     MOIETY_DATA_DIR: directory,
     MOIETY_HTTP_PORT: "0",
+    MOIETY_GRPC_PORT: "0",
     MOIETY_HTTP_MAX_BODY_BYTES: String(MAX_BODY_BYTES),
     MOIETY_INFERENCE_WORKERS: "1",
     MOIETY_INFERENCE_TIMEOUT_MS: "120000",

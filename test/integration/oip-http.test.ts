@@ -344,6 +344,7 @@ describe("the schedule policy", () => {
     const config = readConfig({
       MOIETY_DATA_DIR: directory,
       MOIETY_HTTP_PORT: "0",
+      MOIETY_GRPC_PORT: "0",
       MOIETY_LOG_LEVEL: "fatal",
     });
     const other = await startNode(config, ["gateway"], [{ name: "inference", actions: { predict } }]);

@@ -26,6 +26,7 @@ beforeAll(async () => {
     MOIETY_DATASETS_DIR: datasets,
     MOIETY_LOG_LEVEL: "fatal",
     MOIETY_HTTP_PORT: "0",
+    MOIETY_GRPC_PORT: "0",
   });
   broker = await startNode(config, ["registry", "converter", "evaluator", "trainer", "inference"]);
 });

@@ -82,6 +82,7 @@ beforeAll(async () => {
   const config = readConfig({
     MOIETY_DATA_DIR: directory,
     MOIETY_HTTP_PORT: "0",
+    MOIETY_GRPC_PORT: "0",
     MOIETY_INFERENCE_WORKERS: "1",
     MOIETY_LOG_LEVEL: "fatal",
   });

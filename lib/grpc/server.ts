@@ -1,0 +1,81 @@
+/**
+ * The life of a gRPC server, without TLS: listens or says why not, and stops within a bounded time. Stopping takes no
+ * new connections and no new calls on those there are, lets calls in flight be answered, and cuts what is left.
+ * Messages larger than the limit are refused with RESOURCE_EXHAUSTED, as sent and after decompression.
+ */
+
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { errorMessage, PortInUseError } from "../errors.ts";
+
+export type GrpcServerOptions = { host: string; port: number; maxMessageBytes: number };
+
+export type GrpcMethods = { definition: ServiceDefinition; implementation: UntypedServiceImplementation };
+
+/** Calls on one connection at a time; further ones wait at the client. */
+const MAX_CONCURRENT_CALLS = 1024;
+/** A client that has gone without a word is noticed after both. */
+const KEEP_ALIVE_MS = 60_000;
+const KEEP_ALIVE_TIMEOUT_MS = 20_000;
+
+export class GrpcServer {
+  readonly #server: Server;
+  readonly #options: GrpcServerOptions;
+  #port: number | undefined;
+
+  constructor(options: GrpcServerOptions, service: GrpcMethods) {
+    this.#options = options;
+    this.#server = new Server({
+      "grpc.max_receive_message_length": options.maxMessageBytes,
+      // Answers are as large as the model makes them; clients have limits of their own.
+      "grpc.max_send_message_length": -1,
+      "grpc.max_concurrent_streams": MAX_CONCURRENT_CALLS,
+      // Counts every call for a debugging service that is not offered here.
+      "grpc.enable_channelz": 0,
+      "grpc.keepalive_time_ms": KEEP_ALIVE_MS,
+      "grpc.keepalive_timeout_ms": KEEP_ALIVE_TIMEOUT_MS,
+    });
+    this.#server.addService(service.definition, service.implementation);
+  }
+
+  /** Host and port, once listening. */
+  get address(): string {
+    return `${bracketed(this.#options.host)}:${this.#port ?? this.#options.port}`;
+  }
+
+  /** @throws {PortInUseError} */
+  async start(): Promise<void> {
+    const { host, port } = this.#options;
+    this.#port = await new Promise((resolve, reject) => {
+      this.#server.bindAsync(
+        `${bracketed(host)}:${port}`,
+        ServerCredentials.createInsecure(),
+        (error, bound) => {
+          if (error === null) resolve(bound);
+          else
+            reject(
+              errorMessage(error).includes("EADDRINUSE")
+                ? new PortInUseError(host, port, "MOIETY_GRPC_PORT")
+                : error,
+            );
+        },
+      );
+    });
+  }
+
+  /** Resolves when every call is answered and every connection closed, after `timeoutMs` at the latest. */
+  async stop(timeoutMs: number): Promise<void> {
+    const stopped = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const cut = setTimeout(() => this.#server.forceShutdown(), timeoutMs);
+    await stopped;
+    clearTimeout(cut);
+  }
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}

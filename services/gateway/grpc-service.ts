@@ -1,0 +1,177 @@
+/**
+ * `inference.GRPCInferenceService` of the Open Inference Protocol v2: its methods on what the HTTP routes stand on.
+ * Messages reach the methods as bytes and are read here, so that bytes that are no message are the client's fault
+ * (INVALID_ARGUMENT) and not the server's. Methods of Triton's that are not listed are answered UNIMPLEMENTED by the
+ * library, by name.
+ *
+ * Copies of a request's data: one by grpc-js, which joins the frames, one more where they lie unaligned; of an answer's
+ * data: one into the message, one by grpc-js into its frame.
+ */
+
+import {
+  type handleUnaryCall,
+  type MethodDefinition,
+  type ServerDuplexStream,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { errorType } from "../../lib/errors.ts";
+import { type GrpcStatus, grpcStatus } from "../../lib/grpc/status.ts";
+import { type InferMessage, readInferMessage } from "../../lib/oip/grpc/infer-message.ts";
+import { inferRequest } from "../../lib/oip/grpc/infer-request.ts";
+import {
+  printInferResponse,
+  printStreamError,
+  printStreamResponse,
+} from "../../lib/oip/grpc/infer-response.ts";
+import {
+  printFlag,
+  printModelMetadata,
+  printServerMetadata,
+  readModelReference,
+} from "../../lib/oip/grpc/metadata.ts";
+import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
+import { wantsClasses } from "../../lib/oip/requested-outputs.ts";
+import type { PredictResponse } from "../../lib/protocol/inference.ts";
+import type { Backend } from "./backend.ts";
+import { type CallTerms, predict, withClasses } from "./infer.ts";
+import { InferStream } from "./infer-stream.ts";
+import { modelReadiness, serverReadiness } from "./readiness.ts";
+
+/** Answers one message with another. */
+type Method = (message: Buffer, terms: CallTerms) => Buffer | Promise<Buffer>;
+/** Hears of what went wrong here and not at the client. */
+type FaultListener = (method: string, type: string, error: unknown) => void;
+
+const SERVICE = "inference.GRPCInferenceService";
+
+export class GrpcService {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+  readonly #backend: Backend;
+  readonly #onFault: FaultListener;
+  readonly #streams = new Set<InferStream>();
+
+  constructor(backend: Backend, onFault: FaultListener) {
+    this.#backend = backend;
+    this.#onFault = onFault;
+    const methods: Record<string, Method> = {
+      ServerLive: () => printFlag(true),
+      ServerReady: async () => printFlag((await serverReadiness(backend)).ready),
+      ModelReady: (message) => this.#modelReady(message),
+      ServerMetadata: () => printServerMetadata(serverMetadata(backend.server)),
+      ModelMetadata: (message) => this.#modelMetadata(message),
+      ModelInfer: (message, terms) => this.#infer(message, terms),
+    };
+    const unary = Object.entries(methods);
+    this.definition = {
+      ...Object.fromEntries(unary.map(([name]) => [name, definitionOf(name, false)])),
+      ModelStreamInfer: definitionOf("ModelStreamInfer", true),
+    };
+    this.implementation = {
+      ...Object.fromEntries(unary.map(([name, method]) => [name, this.#unary(name, method)])),
+      ModelStreamInfer: (call: ServerDuplexStream<Buffer, Buffer>) => this.#stream(call),
+    };
+  }
+
+  /** Ends the streams once what they have read is answered; other calls end by themselves. */
+  close(): void {
+    for (const stream of this.#streams) stream.close();
+  }
+
+  #unary(name: string, method: Method): handleUnaryCall<Buffer, Buffer> {
+    return async (call, callback) => {
+      const cancelled = new AbortController();
+      call.once("cancelled", () => cancelled.abort());
+      try {
+        const terms = termsOf(call.getDeadline(), cancelled.signal);
+        callback(null, await method(call.request, terms));
+      } catch (error) {
+        callback(this.#statusOf(name, error));
+      }
+    };
+  }
+
+  #stream(call: ServerDuplexStream<Buffer, Buffer>): void {
+    const cancelled = new AbortController();
+    call.once("cancelled", () => cancelled.abort());
+    const deadline = call.getDeadline();
+    const stream = new InferStream(
+      call,
+      (message) => this.#streamedAnswer(message, termsOf(deadline, cancelled.signal)),
+      () => this.#streams.delete(stream),
+    );
+    this.#streams.add(stream);
+  }
+
+  async #modelReady(message: Buffer): Promise<Buffer> {
+    const reference = readModelReference(message, "ModelReadyRequest");
+    try {
+      return printFlag((await modelReadiness(this.#backend, reference)).ready);
+    } catch (error) {
+      // As Triton answers it: its clients take an error for a server that cannot tell.
+      if (/^MODEL_(VERSION_)?NOT_FOUND$/.test(errorType(error))) return printFlag(false);
+      throw error;
+    }
+  }
+
+  async #modelMetadata(message: Buffer): Promise<Buffer> {
+    const reference = readModelReference(message, "ModelMetadataRequest");
+    return printModelMetadata(modelMetadata(await this.#backend.call("inference.metadata", reference)));
+  }
+
+  async #infer(message: Buffer, terms: CallTerms): Promise<Buffer> {
+    const { response, id } = await this.#predict(readInferMessage(message), terms);
+    return printInferResponse(response, id);
+  }
+
+  /** Never rejects: a request that fails leaves its stream to the others. */
+  async #streamedAnswer(bytes: Buffer, terms: CallTerms): Promise<Buffer> {
+    let given: InferMessage | undefined;
+    try {
+      given = readInferMessage(bytes);
+      const { response, id } = await this.#predict(given, terms);
+      return printStreamResponse(response, id);
+    } catch (error) {
+      return printStreamError(this.#statusOf("ModelStreamInfer", error).details, given?.id || undefined);
+    }
+  }
+
+  async #predict(
+    message: InferMessage,
+    terms: CallTerms,
+  ): Promise<{ response: PredictResponse; id: string | undefined }> {
+    const parsed = inferRequest(message);
+    const response = await predict(this.#backend, parsed.request, terms);
+    const printed = wantsClasses(parsed.form) ? await withClasses(this.#backend, response, parsed) : response;
+    return { response: printed, id: parsed.id };
+  }
+
+  #statusOf(method: string, error: unknown): GrpcStatus {
+    const failure = grpcStatus(error);
+    if (failure.code === status.INTERNAL) this.#onFault(`${SERVICE}/${method}`, failure.type, error);
+    return failure;
+  }
+}
+
+/** @param deadline when the client stops waiting, as grpc-js tells it: Infinity, or a point in time */
+function termsOf(deadline: Date | number, signal: AbortSignal): CallTerms {
+  // A deadline that has passed cancels the call; the least wait is what the others hear of it.
+  return deadline === Number.POSITIVE_INFINITY
+    ? { signal }
+    : { signal, timeoutMs: Math.max(1, Number(deadline) - Date.now()) };
+}
+
+function definitionOf(name: string, streamed: boolean): MethodDefinition<Buffer, Buffer> {
+  const asIs = (bytes: Buffer): Buffer => bytes;
+  return {
+    path: `/${SERVICE}/${name}`,
+    requestStream: streamed,
+    responseStream: streamed,
+    requestSerialize: asIs,
+    requestDeserialize: asIs,
+    responseSerialize: asIs,
+    responseDeserialize: asIs,
+  };
+}
