@@ -47,7 +47,7 @@ export class FusedUpdate {
 
   /**
    * Undefined where the update has to stay in the graph: it is not elementwise (norms, constraints of weights), or its
-   * vectors have no room in one memory.
+   * vectors have no room in one memory, or none can be had.
    */
   static for(plan: WeightPlan, optimizer: Optimizer): FusedUpdate | undefined {
     if (plan.trained.some(({ constraint }) => constraint)) return undefined;
@@ -55,7 +55,14 @@ export class FusedUpdate {
     if (size === 0 || pagesFor(optimizer, size) > MAX_PAGES) return undefined;
     const sizes = slices.map((slice) => slice.size);
     const bytes = elementwiseModule(updateGraph(optimizer, sizes));
-    return bytes && new FusedUpdate(optimizer, size, new WebAssembly.Module(bytes));
+    if (!bytes) return undefined;
+    try {
+      return new FusedUpdate(optimizer, size, new WebAssembly.Module(bytes));
+    } catch (error) {
+      // No address space for so much at once; the runtime asks for its own in parts.
+      if (error instanceof RangeError) return undefined;
+      throw error;
+    }
   }
 
   /** Reads the gradient, the slots and the weights `from`, which stay; writes the slots and the other weights. */
