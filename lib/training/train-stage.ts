@@ -48,6 +48,8 @@ export async function trainStage(
   const { id, spec } = job;
   // What an earlier attempt stored but nobody referred to.
   await checkpoints.keepOnly(id, job.checkpoints?.map(({ digest }) => digest) ?? []);
+  // Before anything is begun that has to be ended: the registry may refuse.
+  const artifact = spec.initialWeights && (await artifactOf(spec.initialWeights, options.call));
   const ended = new AbortController();
   const record = new TrainingRecord({ ...options, id, onLost: () => ended.abort() });
   const suspension = new Suspension(signal, () => ended.abort());
@@ -57,7 +59,7 @@ export async function trainStage(
     initialWeights: spec.initialWeights && {
       spec: spec.initialWeights,
       architecture: spec.architecture,
-      artifact: await artifactOf(spec.initialWeights, options.call),
+      artifact,
       digest: job.initialWeights?.digest,
     },
     store: options.store,
