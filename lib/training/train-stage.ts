@@ -12,6 +12,7 @@ import { runTask } from "../runtime/task.ts";
 import type { JobCheckpoints } from "../store/job-checkpoints.ts";
 import type { JobStore } from "../store/job-store.ts";
 import type { StoreLocation } from "../store/store.ts";
+import { EpochEvents } from "./epoch-events.ts";
 import type { ProviderName } from "./execution-provider.ts";
 import { TrainingRecord } from "./training-record.ts";
 import type { TrainingNote, TrainingResult, TrainingTask } from "./training-task.ts";
@@ -52,6 +53,7 @@ export async function trainStage(
   const artifact = spec.initialWeights && (await artifactOf(spec.initialWeights, options.call));
   const ended = new AbortController();
   const record = new TrainingRecord({ ...options, id, onLost: () => ended.abort() });
+  const epochs = new EpochEvents((epoch) => emit("training.epochCompleted", { id, epoch }));
   const suspension = new Suspension(signal, () => ended.abort());
   const task: TrainingTask = {
     job: { id, attempt: job.attempts, checkpoints: job.checkpoints ?? [] },
@@ -93,7 +95,7 @@ export async function trainStage(
           }
           case "epoch":
             record.epoch(note.epoch);
-            emit("training.epochCompleted", { id, epoch: note.epoch });
+            epochs.completed(note.epoch);
             metrics.increment("moiety.training.examples", {}, note.examples);
             return;
           case "progress":
@@ -120,6 +122,7 @@ export async function trainStage(
     return trained;
   } finally {
     suspension.close();
+    epochs.close();
     await record.settled();
   }
 }
