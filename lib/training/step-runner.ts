@@ -18,7 +18,7 @@ import { FusedUpdate } from "./fused-update.ts";
 import { addStep, type Means, type MeasuredOutput, meansOf, noSums, type StepResult } from "./measures.ts";
 import { MEASURES_PER_OUTPUT } from "./objective.ts";
 import { StateBuffers, type TrainedState } from "./state-buffers.ts";
-import type { StepEngine, StepOptions, StepSnapshot } from "./step-engine.ts";
+import { evaluationBatch, type StepEngine, type StepOptions, type StepSnapshot } from "./step-engine.ts";
 import {
   compileEvaluationStep,
   compileTrainingStep,
@@ -29,7 +29,6 @@ import {
 
 type StepSession = { session: ort.InferenceSession; feed: BatchFeed };
 
-const EVALUATION_BATCH = 256;
 /**
  * How long a thread spins for the next node before it sleeps. Nodes follow one another within microseconds; spinning
  * on, as the runtime does for a millisecond, gains nothing and takes the cores from the very threads it waits for
@@ -133,9 +132,10 @@ export class StepRunner implements StepEngine {
    */
   async evaluate(rows: Uint32Array, atRest?: () => Promise<void> | undefined): Promise<Means> {
     const sums = noSums();
-    for (let from = 0; from < rows.length; from += EVALUATION_BATCH) {
+    const most = evaluationBatch(this.options);
+    for (let from = 0; from < rows.length; from += most) {
       await atRest?.();
-      const batch = rows.subarray(from, Math.min(from + EVALUATION_BATCH, rows.length));
+      const batch = rows.subarray(from, Math.min(from + most, rows.length));
       const { session, feed } = await this.session("evaluation", batch.length);
       feed.fill(batch);
       await this.run(session, { ...feed.feeds, ...this.buffers.weightFeeds() }, this.results());
