@@ -2,11 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rejection } from "../../test/contracts/store-contract.ts";
+import { StoreUnavailableError } from "../errors.ts";
 import type { Job, TrainingSpec } from "../protocol/jobs.ts";
 import { JobStore, type JobStoreOptions } from "./job-store.ts";
 import { checkpointed } from "./job-transitions.ts";
 import { openStore } from "./open-store.ts";
-import type { Store } from "./store.ts";
+import type { KeyValueStore, Store } from "./store.ts";
 
 const spec: TrainingSpec = {
   model: "mnist",
@@ -299,4 +300,62 @@ test("counts an attempt that was given back as none", async () => {
     await jobs.claim("a");
     expect(await jobs.release(id, "a")).toMatchObject({ attempts: 0, fruitlessAttempts: 0 });
   }
+});
+
+describe("a record that cannot be read", () => {
+  /** The store's records, of which one is damaged. */
+  const damaged = (id: string): KeyValueStore => {
+    const { records } = store;
+    return {
+      get: async (key) => {
+        if (key.endsWith(id)) throw new StoreUnavailableError(key, "it holds no valid record");
+        return records.get(key);
+      },
+      create: (key, value) => records.create(key, value),
+      update: (key, value, revision) => records.update(key, value, revision),
+      delete: (key, revision) => records.delete(key, revision),
+      keys: (prefix) => records.keys(prefix),
+    };
+  };
+
+  test("holds up no other job, and is told of once nothing else is left", async () => {
+    const [broken, sound] = [await jobStore().create(spec), await jobStore().create(spec)];
+    const jobs = new JobStore(damaged(broken.id), { leaseMs: 1000, maxQueued: 2, now });
+    expect((await jobs.claim("a"))?.id).toBe(sound.id);
+    expect(await rejection(jobs.claim("a"))).toBe("STORE_UNAVAILABLE");
+    expect((await jobs.list()).map(({ id }) => id)).toEqual([sound.id]);
+    expect(await rejection(jobs.get(broken.id))).toBe("STORE_UNAVAILABLE");
+    const more = await jobs.create(spec);
+    expect((await jobs.claim("a"))?.id).toBe(more.id);
+  });
+
+  test("that holds no job at all does neither", async () => {
+    await store.records.create("jobs/000", null);
+    const jobs = jobStore();
+    const sound = await jobs.create(spec);
+    expect((await jobs.claim("a"))?.id).toBe(sound.id);
+    expect(await rejection(jobs.claim("a"))).toBe("STORE_UNAVAILABLE");
+  });
+
+  test("is asked for no further when it is the store that is away", async () => {
+    for (let i = 0; i < 5; i++) await jobStore().create(spec);
+    let asked = 0;
+    let isAway = false;
+    const away = async (): Promise<never> => {
+      asked++;
+      throw new StoreUnavailableError("the test", "it is away");
+    };
+    const { records } = store;
+    const flaky: KeyValueStore = {
+      ...damaged("none"),
+      get: away,
+      keys: (p) => (isAway ? away() : records.keys(p)),
+    };
+    const jobs = new JobStore(
+      { ...flaky, keys: async (prefix) => flaky.keys(prefix).finally(() => (isAway = true)) },
+      { leaseMs: 1000, maxQueued: 9, now },
+    );
+    expect(await rejection(jobs.claim("a"))).toBe("STORE_UNAVAILABLE");
+    expect(asked).toBe(2);
+  });
 });

@@ -8,7 +8,13 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { JobNotFoundError, JobStateError, QueueFullError, RevisionConflictError } from "../errors.ts";
+import {
+  JobNotFoundError,
+  JobStateError,
+  QueueFullError,
+  RevisionConflictError,
+  StoreUnavailableError,
+} from "../errors.ts";
 import type { Job, JobState, TrainingSpec } from "../protocol/jobs.ts";
 import { ended, finished, fruitlessAttempts, leaseExpired, takenOver } from "./job-transitions.ts";
 import type { KeyValueEntry, KeyValueStore } from "./store.ts";
@@ -60,7 +66,7 @@ export class JobStore {
     return (await this.#entry(id)).value;
   }
 
-  /** Newest first, as many as one message holds. @default limit: all */
+  /** Newest first, as many as one message holds; without those that cannot be read. @default limit: all */
   async list({
     state,
     limit = Number.POSITIVE_INFINITY,
@@ -89,24 +95,21 @@ export class JobStore {
    * Takes the oldest job that waits or whose lease has run out, and leases it to `owner`; undefined when there is
    * none. A job that outlived three owners without coming further fails
    * instead; one whose cancellation was asked for is cancelled.
+   * A record that cannot be read or written holds up no other job.
+   * @throws what became of that record, once there is nothing else to claim
    */
   async claim(owner: string): Promise<Job | undefined> {
+    const failures: unknown[] = [];
     for (const id of await this.#unendedIds()) {
-      const entry = await this.#records.get<Job>(PREFIX + id);
-      if (!entry) continue;
-      if (ended(entry.value)) this.#endedIds.add(id);
-      const next = takenOver(entry.value, owner, this.#options.now(), this.#options.leaseMs);
-      if (!next) continue;
       try {
-        await this.#records.update(entry.key, next, entry.revision);
+        const taken = await this.#take(id, owner);
+        if (taken?.state === "running") return taken;
       } catch (error) {
-        if (error instanceof RevisionConflictError) continue;
-        throw error;
+        failures.push(error);
+        await this.#assertReachable();
       }
-      if (next.state === "running") return next;
-      this.#options.onAbandoned(next);
-      await this.#prune();
     }
+    if (failures.length > 0) throw failures[0];
     return undefined;
   }
 
@@ -205,6 +208,31 @@ export class JobStore {
     return job;
   }
 
+  /** The job as it is taken over; undefined when it is not to be had, or somebody else was first. */
+  async #take(id: string, owner: string): Promise<Job | undefined> {
+    const entry = await this.#load(id);
+    if (!entry) return undefined;
+    if (ended(entry.value)) this.#endedIds.add(id);
+    const next = takenOver(entry.value, owner, this.#options.now(), this.#options.leaseMs);
+    if (!next) return undefined;
+    try {
+      await this.#records.update(entry.key, next, entry.revision);
+    } catch (error) {
+      if (error instanceof RevisionConflictError) return undefined;
+      throw error;
+    }
+    if (next.state !== "running") {
+      this.#options.onAbandoned(next);
+      await this.#prune();
+    }
+    return next;
+  }
+
+  /** After a record failed: whether that is all that fails. @throws {StoreUnavailableError} */
+  async #assertReachable(): Promise<void> {
+    await this.#records.keys(PREFIX);
+  }
+
   /** Applies a change by compare-and-set, again and again until no other writer came between. */
   async #change(id: string, change: (job: Job) => Job): Promise<Job> {
     for (let attempt = 1; ; attempt++) {
@@ -221,9 +249,18 @@ export class JobStore {
   }
 
   async #entry(id: string): Promise<KeyValueEntry<Job>> {
-    const entry = /^[a-z0-9]{1,64}$/.test(id) ? await this.#records.get<Job>(PREFIX + id) : undefined;
+    const entry = /^[a-z0-9]{1,64}$/.test(id) ? await this.#load(id) : undefined;
     if (!entry) throw new JobNotFoundError(id);
     return entry;
+  }
+
+  /** @throws {StoreUnavailableError} when the record holds no job */
+  async #load(id: string): Promise<KeyValueEntry<Job> | undefined> {
+    const entry = await this.#records.get<Job | null>(PREFIX + id);
+    if (!entry) return undefined;
+    const { value } = entry;
+    if (typeof value?.state !== "string") throw new StoreUnavailableError(entry.key, "it holds no job");
+    return { ...entry, value };
   }
 
   /** Oldest first. */
@@ -238,12 +275,15 @@ export class JobStore {
     return ids.filter((id) => !this.#endedIds.has(id));
   }
 
+  /** Without those that cannot be read. @throws {StoreUnavailableError} when the store cannot */
   async #read(ids: string[]): Promise<Job[]> {
     const jobs: Job[] = [];
     for (let at = 0; at < ids.length; at += PARALLEL_READS) {
       const batch = ids.slice(at, at + PARALLEL_READS);
-      for (const entry of await Promise.all(batch.map((id) => this.#records.get<Job>(PREFIX + id))))
-        if (entry) jobs.push(entry.value);
+      const read = await Promise.allSettled(batch.map((id) => this.#load(id)));
+      if (read.some(({ status }) => status === "rejected")) await this.#assertReachable();
+      for (const outcome of read)
+        if (outcome.status === "fulfilled" && outcome.value) jobs.push(outcome.value.value);
     }
     for (const job of jobs) if (ended(job)) this.#endedIds.add(job.id);
     return jobs;

@@ -23,6 +23,8 @@ let store: Store;
 let trainer: Trainer;
 /** Whether the store refuses to write this record. */
 let refused: (job: Job) => boolean;
+/** What the store does instead of listing its records. */
+let listing: (() => Promise<string[]>) | undefined;
 let events: string[];
 /** Examples trained on. */
 let trainedExamples: number;
@@ -36,6 +38,7 @@ beforeEach(async () => {
   location = { kind: "files", directory: join(directory, "data") };
   store = await openStore(location);
   refused = () => false;
+  listing = undefined;
   events = [];
   trainedExamples = 0;
   warnings = [];
@@ -64,7 +67,7 @@ function records(): KeyValueStore {
       return real.update(key, value, revision);
     },
     delete: (key, revision) => real.delete(key, revision),
-    keys: (prefix) => real.keys(prefix),
+    keys: (prefix) => listing?.() ?? real.keys(prefix),
   };
 }
 
@@ -106,6 +109,18 @@ const ended = ({ id }: Job) =>
   }, JOB_TIMEOUT_MS);
 
 const count = (event: string) => events.filter((name) => name === event).length;
+
+test("what keeps jobs from being claimed is told of once, not every second", async () => {
+  let asked = 0;
+  listing = async () => {
+    asked++;
+    throw new StoreUnavailableError("the test", "it is away");
+  };
+  await eventually(async () => asked > 2 || undefined);
+  expect(warnings.filter((text) => text.startsWith("Cannot claim jobs"))).toEqual([
+    "Cannot claim jobs: Store at the test is not available: it is away",
+  ]);
+});
 
 test("a store that was away between two stages costs an attempt, not the job nor its training", async () => {
   let outages = 0;

@@ -26,6 +26,8 @@ export class JobRunner {
   private sweepTimer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> = Promise.resolve();
   private claiming: Promise<void> | undefined;
+  /** What was last said of it: the next second most often finds the same. */
+  private claimFailure = "";
   private stopping = false;
 
   constructor(options: RunnerOptions) {
@@ -43,7 +45,12 @@ export class JobRunner {
   wake(): void {
     if (this.stopping || this.claiming) return;
     this.claiming = this.claimAll()
-      .catch((error: unknown) => this.options.log.warn(`Cannot claim jobs: ${errorMessage(error)}`))
+      .then(
+        () => {
+          this.claimFailure = "";
+        },
+        (error: unknown) => this.cannotClaim(errorMessage(error)),
+      )
       .finally(() => {
         this.claiming = undefined;
       });
@@ -83,6 +90,11 @@ export class JobRunner {
 
   private leftBehind(error: unknown): void {
     this.options.log.warn(`Cannot remove checkpoints that nobody needs: ${errorMessage(error)}`);
+  }
+
+  private cannotClaim(reason: string): void {
+    if (reason !== this.claimFailure) this.options.log.warn(`Cannot claim jobs: ${reason}`);
+    this.claimFailure = reason;
   }
 
   private async claimAll(): Promise<void> {
