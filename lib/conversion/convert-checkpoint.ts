@@ -7,7 +7,7 @@
 
 import * as ort from "onnxruntime-node";
 import { bindExamples, type ColumnChoice } from "../data/bind-examples.ts";
-import { classNames, type Examples, rowRange, rowsOf } from "../data/examples.ts";
+import { type Examples, rowRange, rowsOf } from "../data/examples.ts";
 import { InvalidModelError, ParityError } from "../errors.ts";
 import { compileInference } from "../nn/inference-graph.ts";
 import { type Network, parseNetwork } from "../nn/network.ts";
@@ -17,9 +17,9 @@ import { toOrt } from "../runtime/ort-tensor.ts";
 import { castArray } from "../tensor/cast.ts";
 import { BatchFeed } from "../training/batch-feed.ts";
 import type { Checkpoint } from "../training/checkpoint.ts";
-import type { Objective } from "../training/objective.ts";
 import { objectiveOf } from "../training/read-objective.ts";
 import { compileEvaluationStep, endsOf, planWeights, type WeightPlan } from "../training/step-graph.ts";
+import { labelsOf } from "../training/version-labels.ts";
 import type { WeightLayout } from "../training/weight-layout.ts";
 
 export const PARITY_TOLERANCE = 1e-5;
@@ -83,14 +83,7 @@ export async function convertCheckpoint(
   if (!(maxAbsError <= PARITY_TOLERANCE)) throw new ParityError(maxAbsError, PARITY_TOLERANCE, count);
   const parity = { examples: count, maxAbsError, tolerance: PARITY_TOLERANCE };
   const scores = Object.fromEntries(names.map((name, i) => [name, objective[i]!.loss.scores]));
-  return { bytes, signature, labels: labelsOf(bound, plan, objective), scores, parity };
-}
-
-function labelsOf({ targets }: Examples, { outputShapes }: WeightPlan, objective: Objective): string[] {
-  const labelNames = targets[0]!.labelNames;
-  const outputs = outputShapes[0]!.at(-1)!;
-  const named = outputs > 1 || objective[0]!.loss.scores === "probabilities";
-  return labelNames && named ? classNames(labelNames, outputs) : [];
+  return { bytes, signature, labels: labelsOf(bound.targets[0]!, plan, objective), scores, parity };
 }
 
 function weightFeeds(plan: WeightPlan, checkpoint: Checkpoint): Record<string, ort.Tensor> {

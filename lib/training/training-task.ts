@@ -26,6 +26,7 @@ import { loadWeights, type WantedWeights } from "./load-weights.ts";
 import { objectiveOf } from "./read-objective.ts";
 import { endsOf, planWeights } from "./step-graph.ts";
 import { TrainingRun } from "./training-run.ts";
+import { assertLabelsFit, labelsOf } from "./version-labels.ts";
 
 export type TrainingTask = {
   job: { id: string; attempt: number /** Newest first. */; checkpoints: JobCheckpoint[] };
@@ -92,7 +93,10 @@ serveTask(
       if (loaded) context.note({ kind: "initialised", record: loaded.record });
       const dataset = await loadDataset(spec.data.dataset, datasetsDirectory, task.datasetsMemoryBytes);
       // The test set must fit too: found out only after training, it would have wasted it.
-      bindExamples(endsOf(network, plan), firstExamples(dataset.test, spec.data.testLimit), spec.data);
+      const test = firstExamples(dataset.test, spec.data.testLimit);
+      const target = bindExamples(endsOf(network, plan), test, spec.data).targets[0]!;
+      const recorded = { spec, initialWeights: loaded?.record };
+      assertLabelsFit(target.name, labelsOf(target, plan, objective), recorded);
       const examples = firstExamples(dataset.train, spec.data.trainLimit);
       const { epochs, batchSize, seed } = spec;
       const run = new TrainingRun(
