@@ -380,6 +380,15 @@ describe("a run that ends early", () => {
     });
   });
 
+  test("is refused when there is no example to hold out", () => {
+    const options = { layers: [SOFTMAX], shape: [5], validationSplit: 0.5 };
+    expect(() => runOf(options, noise(1, [5]))).toThrow(
+      "Invalid data.validationSplit: received 0.5 of 1 example, expected at least 2 training examples",
+    );
+    const least = runOf({ ...options, validationSplit: 0.01 }, noise(2, [5]));
+    expect([least.trainExamples, least.validationExamples]).toEqual([1, 1]);
+  });
+
   describe("because it diverged names epoch, step and where it began", () => {
     const failureOf = (options: Parameters<typeof runOf>[0], examples: Examples) =>
       using(runOf({ epochs: 3, ...options }, examples), (run) =>

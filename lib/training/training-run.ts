@@ -5,7 +5,7 @@
  */
 
 import { type Examples, splitRows } from "../data/examples.ts";
-import { CancelledError, TrainingDivergedError } from "../errors.ts";
+import { CancelledError, InvalidInputError, TrainingDivergedError } from "../errors.ts";
 import type { EpochRecord, TrainingProgress } from "../protocol/jobs.ts";
 import { RandomStream } from "../random/stream.ts";
 import { type CallbackHost, CallbackList, figuresOf } from "./callbacks/callback-list.ts";
@@ -55,11 +55,17 @@ export class TrainingRun {
   private lastReport = Number.NEGATIVE_INFINITY;
   private lastEpochReport = Number.NEGATIVE_INFINITY;
 
-  /** @throws {InvalidInputError} when the data does not fit the network, or a callback the run */
+  /** @throws {InvalidInputError} when the data does not fit the network, or a callback or the split the run */
   constructor(options: RunOptions, examples: Examples) {
     this.options = options;
     this.steps = options.engine?.(options, examples) ?? new StepRunner(options, examples);
     const rows = splitRows(examples.count, options.validationSplit, options.seed);
+    if (options.validationSplit > 0 && rows.validation.length === 0)
+      throw new InvalidInputError({
+        field: "data.validationSplit",
+        received: `${options.validationSplit} of ${examples.count} example`,
+        expected: "at least 2 training examples: one is trained on, one held out; or 0",
+      });
     this.trainRows = rows.train;
     this.validationRows = rows.validation;
     this.stepsPerEpoch = Math.ceil(rows.train.length / options.batchSize);
