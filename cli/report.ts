@@ -1,5 +1,6 @@
 /** How an evaluation looks on a terminal. */
 
+import type { Job } from "../lib/protocol/jobs.ts";
 import type {
   ClassificationScores,
   Evaluation,
@@ -20,6 +21,17 @@ export function printEvaluation({ outputs, ...evaluation }: Evaluation): string 
   return Object.entries(outputs)
     .map(([name, scores]) => `  ${name}\n${printScores(scores)}`)
     .join("\n\n");
+}
+
+/** Which version a job made, and whether it is in production now or why not. */
+export function printPublished({
+  model,
+  version,
+  promoted,
+  promotionReason,
+}: NonNullable<Job["result"]>): string {
+  const reason = promotionReason === undefined ? "" : `: ${promotionReason}`;
+  return `  ${model} version ${version}, ${promoted ? "now in production" : `not promoted${reason}`}`;
 }
 
 function printScores(scores: OutputEvaluation): string {

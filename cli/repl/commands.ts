@@ -11,7 +11,7 @@ import type { Job, JobState, TrainingSpec } from "../../lib/protocol/jobs.ts";
 import { firstLoss } from "../../lib/training/read-objective.ts";
 import { callOf, configOf } from "../../mixins/config.ts";
 import { followJob } from "../job-progress.ts";
-import { headline, printEvaluation } from "../report.ts";
+import { headline, printEvaluation, printPublished } from "../report.ts";
 import { drawImage, drawProbabilities, drawTable } from "./draw.ts";
 
 type Arguments = { options: Record<string, unknown> } & Record<string, unknown>;
@@ -121,8 +121,7 @@ const train = command(
     const ended = await followJob(broker, job);
     if (ended.state !== "succeeded" || !ended.result)
       return `  The job ${ended.state}: ${ended.error?.message ?? ""}`;
-    const { model, version, evaluation, promoted } = ended.result;
-    return `${printEvaluation(evaluation)}\n\n  ${model} version ${version}${promoted ? ", now in production" : ", not promoted: it scores worse than the one in production"}`;
+    return `${printEvaluation(ended.result.evaluation)}\n\n${printPublished(ended.result)}`;
   },
 );
 

@@ -145,6 +145,8 @@ export type Job = {
     evaluation: Evaluation;
     trainSeconds: number;
     promoted: boolean;
+    /** Why it was promoted, or was not. */
+    promotionReason?: string;
   };
   error?: { type: string; message: string; data?: unknown };
 };

@@ -10,8 +10,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { DrainingError, errorMessage, errorType } from "../errors.ts";
 import type { ActionName, ActionParams, ActionResult } from "../protocol/actions.ts";
-import type { Job, JobStage } from "../protocol/jobs.ts";
-import type { Evaluation, ModelVersion } from "../protocol/models.ts";
+import type { Job, JobStage, TrainingSpec } from "../protocol/jobs.ts";
 import { type TrainStageOptions, trainStage } from "./train-stage.ts";
 
 export type PipelineOptions = TrainStageOptions & { codeVersion: string };
@@ -82,16 +81,27 @@ export async function runJob(
       parity: converted.parity,
     },
   });
-  const promoted =
-    spec.promote && !isCancelled(signal)
-      ? (await call(options, signal, "registry.promote", { model: spec.model, version: version.version }))
-          .promoted
-      : false;
-  return resultOf(version, evaluation, trained.trainSeconds, promoted);
+  const { promoted, reason } = await promotion(options, signal, spec, version.version);
+  return {
+    model: version.model,
+    version: version.version,
+    evaluation,
+    trainSeconds: trained.trainSeconds,
+    promoted,
+    promotionReason: reason,
+  };
 }
 
-function resultOf(version: ModelVersion, evaluation: Evaluation, trainSeconds: number, promoted: boolean) {
-  return { model: version.model, version: version.version, evaluation, trainSeconds, promoted };
+/** Moves the alias if that is wanted, and says why it was moved or was not. */
+async function promotion(
+  options: PipelineOptions,
+  signal: AbortSignal,
+  { model, promote }: TrainingSpec,
+  version: number,
+): Promise<{ promoted: boolean; reason: string }> {
+  if (!promote) return { promoted: false, reason: "the request asked for no promotion" };
+  if (isCancelled(signal)) return { promoted: false, reason: "the job was cancelled while it was published" };
+  return call(options, signal, "registry.promote", { model, version });
 }
 
 /**

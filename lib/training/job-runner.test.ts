@@ -46,7 +46,7 @@ beforeEach(async () => {
     "converter.convert": () => ({ onnx: {}, signature: {}, labels: [], parity: {} }),
     "evaluator.evaluate": () => ({ accuracy: 1 }),
     "registry.publish": () => ({ model: "m", version: 1 }),
-    "registry.promote": () => ({ promoted: true }),
+    "registry.promote": () => ({ promoted: true, reason: "no version was in production" }),
   };
   trainer = trainerOf();
 });
@@ -107,6 +107,22 @@ const ended = ({ id }: Job) =>
     const job = await trainer.get({ id });
     return job.state === "queued" || job.state === "running" ? undefined : job;
   }, JOB_TIMEOUT_MS);
+
+test("a job's result says why its version was not promoted", async () => {
+  answers["registry.promote"] = () => ({
+    promoted: false,
+    reason: "it scores worse: accuracy 0.5 against 0.9",
+  });
+  expect((await ended(await start())).result).toMatchObject({
+    promoted: false,
+    promotionReason: "it scores worse: accuracy 0.5 against 0.9",
+  });
+  const spec = { model: "m", architecture: stripesNetwork(), data: { dataset: "stripes" }, promote: false };
+  expect((await ended(await trainer.start(spec))).result).toMatchObject({
+    promoted: false,
+    promotionReason: "the request asked for no promotion",
+  });
+});
 
 const count = (event: string) => events.filter((name) => name === event).length;
 
@@ -212,7 +228,7 @@ test("a job that is cancelled while it is published says what became of it, and 
   expect(job).toMatchObject({
     state: "succeeded",
     cancelRequested: true,
-    result: { version: 7, promoted: false },
+    result: { version: 7, promoted: false, promotionReason: "the job was cancelled while it was published" },
   });
   expect(count("registry.promote")).toBe(0);
 });

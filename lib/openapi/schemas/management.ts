@@ -194,13 +194,16 @@ export const MANAGEMENT_SCHEMAS: Readonly<Record<string, Schema>> = {
       initialWeights: mapOf(any),
       checkpoints: arrayOf(object({ digest: string, size: integer(0), epoch: integer(1), step: integer(0) })),
       trained: mapOf(any),
-      result: object({
-        model: modelName,
-        version: integer(1),
-        evaluation: mapOf(any),
-        trainSeconds: number,
-        promoted: boolean,
-      }),
+      result: object(
+        {
+          model: modelName,
+          version: integer(1),
+          evaluation: mapOf(any),
+          trainSeconds: number,
+          promoted: boolean,
+        },
+        { promotionReason: described("Why it was promoted, or was not", string) },
+      ),
       error: object({ type: string, message: string }, { data: any }),
     },
   ),
