@@ -1,18 +1,29 @@
 /**
  * The life of a gRPC server, without TLS: listens or says why not, and stops within a bounded time. Stopping takes no
  * new connections and no new calls on those there are, lets calls in flight be answered, and cuts what is left.
- * Messages larger than the limit are refused with RESOURCE_EXHAUSTED, as sent and after decompression.
+ * Messages larger than the limit are refused with RESOURCE_EXHAUSTED, as sent and after decompression; a request that is
+ * not complete in time with DEADLINE_EXCEEDED.
  */
 
 import {
   Server,
   ServerCredentials,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  ServerListenerBuilder,
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { errorMessage, PortInUseError } from "../errors.ts";
+import { DeadlineExceededError, errorMessage, PortInUseError } from "../errors.ts";
+import { grpcStatus } from "./status.ts";
 
-export type GrpcServerOptions = { host: string; port: number; maxMessageBytes: number };
+export type GrpcServerOptions = {
+  host: string;
+  port: number;
+  maxMessageBytes: number;
+  /** Longest wait for the whole request of a call that has one; streams may be silent. */
+  requestTimeoutMs: number;
+};
 
 export type GrpcMethods = { definition: ServiceDefinition; implementation: UntypedServiceImplementation };
 
@@ -30,6 +41,7 @@ export class GrpcServer {
   constructor(options: GrpcServerOptions, service: GrpcMethods) {
     this.#options = options;
     this.#server = new Server({
+      interceptors: [requestDeadline(options.requestTimeoutMs)],
       "grpc.max_receive_message_length": options.maxMessageBytes,
       // Answers are as large as the model makes them; clients have limits of their own.
       "grpc.max_send_message_length": -1,
@@ -74,6 +86,25 @@ export class GrpcServer {
     await stopped;
     clearTimeout(cut);
   }
+}
+
+/** Ends calls with one request that is not there in time. */
+function requestDeadline(timeoutMs: number): ServerInterceptor {
+  return ({ requestStream }, call) => {
+    if (requestStream) return new ServerInterceptingCall(call);
+    const late = setTimeout(
+      () => call.sendStatus(grpcStatus(new DeadlineExceededError("Receiving the request", timeoutMs))),
+      timeoutMs,
+    );
+    const listener = new ServerListenerBuilder()
+      .withOnReceiveHalfClose((next) => {
+        clearTimeout(late);
+        next();
+      })
+      .withOnCancel(() => clearTimeout(late))
+      .build();
+    return new ServerInterceptingCall(call, { start: (next) => next(listener) });
+  };
 }
 
 function bracketed(host: string): string {

@@ -89,7 +89,12 @@ export class Gateway {
     const { port: grpcPort } = config.grpc;
     if (grpcPort !== undefined)
       this.#grpcServer = new GrpcServer(
-        { host: config.http.host, port: grpcPort, maxMessageBytes: config.http.maxBodyBytes },
+        {
+          host: config.http.host,
+          port: grpcPort,
+          maxMessageBytes: config.http.maxBodyBytes,
+          requestTimeoutMs: settings.bodyTimeoutMs,
+        },
         this.#grpc,
       );
     const onError: ErrorHandler = (...failed) => this.fail(...failed);
@@ -119,7 +124,12 @@ export class Gateway {
   async start(): Promise<void> {
     await this.#server.start();
     this.#logger.info(`Listening on ${this.url}`);
-    await this.#grpcServer?.start();
+    try {
+      await this.#grpcServer?.start();
+    } catch (error) {
+      await this.#server.stop(0);
+      throw error;
+    }
     if (this.grpcAddress !== undefined) this.#logger.info(`Listening on ${this.grpcAddress} (gRPC)`);
   }
 
