@@ -108,6 +108,16 @@ const ended = ({ id }: Job) =>
     return job.state === "queued" || job.state === "running" ? undefined : job;
   }, JOB_TIMEOUT_MS);
 
+test("more classes than a version's record has room for are refused before training", async () => {
+  const spec = { model: "m", architecture: stripesNetwork(200_000), data: { dataset: "stripes" } };
+  const { error } = await ended(await trainer.start(spec));
+  expect(error).toMatchObject({
+    type: "INVALID_INPUT",
+    data: { field: expect.stringContaining("data.targets.") },
+  });
+  expect(trainedExamples).toBe(0);
+});
+
 test("a job's result says why its version was not promoted", async () => {
   answers["registry.promote"] = () => ({
     promoted: false,
