@@ -1,10 +1,14 @@
 /**
- * The life of an HTTP server: listens or says why not, and stops within a bounded time. Stopping takes no new
- * connections, lets requests in flight be answered, closes connections as they fall idle, and cuts what is left.
+ * The life of an HTTP server: listens or says why not, and stops within a bounded time. Stopping tells clients before
+ * it acts: for a moment everything is answered as ever, but each answer says that its connection closes, so that whoever
+ * is about to ask again goes elsewhere. Closing a connection that seems idle could meet a request on its way, and reset
+ * it. Then no new connections are taken, what has been idle all that time is closed, requests in flight are answered,
+ * and what is left in the end is cut.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import { PayloadTooLargeError } from "../errors.ts";
 import { listen } from "./port.ts";
 
@@ -19,10 +23,20 @@ const HEADERS_TIMEOUT_MS = 15_000;
 /** Longest wait for a whole request; bodies have a shorter deadline of their own. */
 const REQUEST_TIMEOUT_MS = 120_000;
 const IDLE_SWEEP_MS = 50;
+/** How long clients are told before connections are refused and idle ones closed. */
+const NOTICE_MS = 500;
+/** A turn of the loop accepts one connection and reads from those before: so many without news, and none waits. */
+const QUIET_TURNS = 4;
+const MOST_TURNS = 4096;
 
 export class HttpServer {
   readonly #server: Server;
   readonly #options: HttpServerOptions;
+  /** Open connections, each with its newest answer. */
+  readonly #connections = new Map<Socket, ServerResponse | undefined>();
+  #stopping = false;
+  /** Connections accepted and requests received so far. */
+  #arrivals = 0;
 
   /** @param refuse answers a request that is refused before its body is sent */
   constructor(options: HttpServerOptions, listener: RequestListener, refuse: RefuseListener) {
@@ -33,10 +47,19 @@ export class HttpServer {
         headersTimeout: HEADERS_TIMEOUT_MS,
         requestTimeout: REQUEST_TIMEOUT_MS,
       },
-      listener,
+      (request, response) => {
+        this.#noteAnswer(request, response);
+        listener(request, response);
+      },
     );
+    this.#server.on("connection", (socket: Socket) => {
+      this.#arrivals++;
+      this.#connections.set(socket, undefined);
+      socket.once("close", () => this.#connections.delete(socket));
+    });
     // A client that asks first need not send a body that would be refused.
     this.#server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
+      this.#noteAnswer(request, response);
       const bytes = Number(request.headers["content-length"] ?? 0);
       if (bytes > options.maxBodyBytes)
         return refuse(request, response, new PayloadTooLargeError(bytes, options.maxBodyBytes));
@@ -58,12 +81,37 @@ export class HttpServer {
 
   /** Resolves when every connection is closed, after `timeoutMs` at the latest. */
   async stop(timeoutMs: number): Promise<void> {
-    if (!this.#server.listening) return;
+    if (!this.#server.listening || this.#stopping) return;
+    this.#stopping = true;
+    const cut = setTimeout(() => this.#server.closeAllConnections(), timeoutMs);
+    for (const response of this.#connections.values()) if (response) announceClose(response);
+    if (this.#connections.size > 0) await delay(Math.min(NOTICE_MS, timeoutMs));
+    await this.#quiet();
     const closed = new Promise((resolve) => this.#server.close(resolve));
     const sweep = setInterval(() => this.#server.closeIdleConnections(), IDLE_SWEEP_MS);
-    const cut = setTimeout(() => this.#server.closeAllConnections(), timeoutMs);
     await closed;
     clearInterval(sweep);
     clearTimeout(cut);
   }
+
+  /** Takes in what has come already: the kernel resets connections that nobody has accepted when listening ends. */
+  async #quiet(): Promise<void> {
+    let seen = this.#arrivals;
+    for (let turn = 0, quiet = 0; quiet < QUIET_TURNS && turn < MOST_TURNS; turn++) {
+      await nextTurn();
+      quiet = this.#arrivals === seen ? quiet + 1 : 0;
+      seen = this.#arrivals;
+    }
+  }
+
+  #noteAnswer({ socket }: IncomingMessage, response: ServerResponse): void {
+    this.#arrivals++;
+    this.#connections.set(socket, response);
+    if (this.#stopping) announceClose(response);
+  }
+}
+
+/** Makes it the last answer on its connection, unless its head has left. */
+function announceClose(response: ServerResponse): void {
+  if (!response.headersSent) response.setHeader("Connection", "close");
 }

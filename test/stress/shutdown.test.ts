@@ -1,0 +1,15 @@
+import { shutdown } from "./shutdown.ts";
+
+describe("a node that is told to stop under load", () => {
+  test("is unready first, and answers everything it was asked", async () => {
+    const { before, readiness, exit, stderr } = await shutdown({ clients: 16, stubborn: false });
+    expect(before).toBeGreaterThanOrEqual(16);
+    expect(readiness).toEqual([200, 503, "refused"]);
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: "" });
+  });
+
+  test("resets no connection of clients that do not heed it either", async () => {
+    const { exit, stderr } = await shutdown({ clients: 16, stubborn: true });
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: "" });
+  });
+});
