@@ -5,17 +5,9 @@
  * by then, and no connection may be reset under a request.
  */
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { Agent, type IncomingMessage, request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { startNode, stopNode } from "../../cli/node.ts";
-import { readConfig } from "../../lib/config.ts";
-import { openStore } from "../../lib/store/open-store.ts";
-import { callOf } from "../../mixins/config.ts";
+import { Agent } from "node:http";
 import { eventually, settled, until } from "../fixtures/eventually.ts";
-import { heavyModel } from "../fixtures/onnx-models.ts";
-import { endForGood, runProgram } from "../fixtures/program.ts";
+import { ask, question, startServedProcess } from "./served-process.ts";
 
 export type ShutdownOptions = {
   clients: number;
@@ -33,36 +25,17 @@ export type ShutdownReport = {
   stderr: string;
 };
 
-const WIDTH = 256;
-/** Enough arithmetic for requests to be in the queue when the signal comes. */
-const DEPTH = 16;
-
 /** @throws {Error} at the first request that was not answered, with what its client saw */
 export async function shutdown({ clients, stubborn }: ShutdownOptions): Promise<ShutdownReport> {
-  const directory = await mkdtemp(join(tmpdir(), "moiety-shutdown-"));
-  const settings = {
-    MOIETY_DATA_DIR: directory,
-    MOIETY_HTTP_PORT: "0",
-    MOIETY_GRPC_PORT: "off",
-    MOIETY_INFERENCE_WORKERS: "1",
-    MOIETY_INFERENCE_MAX_BATCH: "1",
-    MOIETY_INFERENCE_TIMEOUT_MS: "120000",
-    MOIETY_LOG_LEVEL: "fatal",
-  };
-  await publish(directory, settings);
-  const program = runProgram(["cli/node.ts", "registry", "inference", "gateway"], settings);
+  const { url, program, close } = await startServedProcess({});
   const agent = new Agent({ keepAlive: true });
   try {
-    const [, url] = await program.untilPrinted(/^ready \S+ (\S+)$/m);
     await eventually(async () => (await ask(agent, `${url}/v2/health/ready`)).status === 200 || undefined);
 
     const [answered, readiness] = [{ before: 0, after: 0 }, [200] as (number | "refused")[]];
     let [told, leaving] = [false, false];
     let failure: Error | undefined;
-    const body = JSON.stringify({
-      parameters: { cache: false },
-      inputs: [{ name: "x", datatype: "FP32", shape: [1, WIDTH], data: new Array(WIDTH).fill(0) }],
-    });
+    const body = question();
     const client = async (): Promise<void> => {
       while (!leaving && failure === undefined) {
         const when = told ? "after" : "before";
@@ -92,39 +65,6 @@ export async function shutdown({ clients, stubborn }: ShutdownOptions): Promise<
     return { ...answered, readiness, exit: await program.ended(), stderr: program.stderr() };
   } finally {
     agent.destroy();
-    await endForGood(program);
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function publish(directory: string, settings: Record<string, string>): Promise<void> {
-  const broker = await startNode(readConfig(settings), ["registry"]);
-  const store = await openStore({ kind: "files", directory });
-  const spec = [{ name: "x", datatype: "FP32" as const, shape: [-1, WIDTH] }];
-  const signature = { inputs: spec, outputs: [{ ...spec[0]!, name: `x${DEPTH}` }] };
-  const onnx = await store.artifacts.put(heavyModel(WIDTH, DEPTH));
-  await callOf(broker)("registry.publish", { model: "m", artifacts: { onnx }, signature, labels: [] });
-  await store.close();
-  await stopNode(broker);
-}
-
-/** The answer's status; `refused` when no connection was to be had; else the error's code. Nothing is asked twice. */
-async function ask(
-  agent: Agent,
-  url: string,
-  body?: string,
-): Promise<{ status: number | "refused"; text: string }> {
-  const asked = request(url, { agent, method: body === undefined ? "GET" : "POST" });
-  try {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      asked.once("response", resolve).once("error", reject).end(body);
-    });
-    let text = "";
-    for await (const chunk of response.setEncoding("utf8")) text += chunk;
-    return { status: response.statusCode!, text };
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ECONNREFUSED") return { status: "refused", text: "" };
-    throw new Error(`A connection broke under a request (reused: ${asked.reusedSocket})`, { cause: error });
+    await close();
   }
 }
