@@ -4,6 +4,12 @@ import { createServer, type Server } from "node:net";
 import { PortInUseError } from "../errors.ts";
 
 /**
+ * Connections that wait to be accepted. Node's 511 overflow when the loop is busy for a moment while a thousand clients
+ * come, and what overflows is reset or comes a second late. The system has a bound of its own (Linux: 4096).
+ */
+const BACKLOG = 4096;
+
+/**
  * Listens and closes again. Port 0 is always free.
  * @param variable the environment variable that sets the port, named in the error
  * @throws {PortInUseError}
@@ -20,7 +26,7 @@ export function listen(server: Server, host: string, port: number, variable: str
     const onError = (error: NodeJS.ErrnoException): void =>
       reject(error.code === "EADDRINUSE" ? new PortInUseError(host, port, variable) : error);
     server.once("error", onError);
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog: BACKLOG }, () => {
       server.off("error", onError);
       resolve();
     });
