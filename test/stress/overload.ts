@@ -7,7 +7,7 @@
 
 import { readFile } from "node:fs/promises";
 import { Agent } from "node:http";
-import { eventually, settled } from "../fixtures/eventually.ts";
+import { eventually, until } from "../fixtures/eventually.ts";
 import { type Asked, ask, question, startServedProcess } from "./served-process.ts";
 
 export type OverloadOptions = {
@@ -20,6 +20,8 @@ export type OverloadReport = {
   /** Answers a second, one after another on a few connections. */
   capacity: number;
   sent: number;
+  /** Not sent, as too many others had no answer yet. */
+  heldBack: number;
   answered: number;
   refused: number;
   /** Answered 504: let in, and too late. */
@@ -35,7 +37,8 @@ export type OverloadReport = {
 };
 
 const QUEUE_BOUND = 64;
-/** Fewer than the connections that wait to be accepted at most. */
+/** Connections at most: a machine that stands still must not find thousands of new ones. */
+const CONNECTIONS = 400;
 const BURST = 6 * QUEUE_BOUND;
 const OVERLOAD = 3;
 const TICK_MS = 20;
@@ -58,25 +61,38 @@ export async function overload({ seconds, deadlineMs }: OverloadOptions): Promis
     const capacity = await measureCapacity(predict);
 
     const [tookMs, count] = [[] as number[], { answered: 0, refused: 0, late: 0 }];
+    let [sent, open, heldBack] = [0, 0, 0];
+    let failure: unknown;
     const one = async (): Promise<void> => {
+      sent++;
+      open++;
       const askedAt = performance.now();
-      const outcome = outcomeOf(await predict());
+      const asked = await predict().finally(() => open--);
+      const outcome = outcomeOf(asked);
       count[outcome]++;
       if (outcome !== "refused")
         tookMs.push(outcome === "late" ? Number.POSITIVE_INFINITY : performance.now() - askedAt);
     };
-    const sampling = setInterval(() => void sample(agent, url, program.child.pid!, sampled), 1000);
-    const sending = Array.from({ length: BURST }, one);
+    const send = (work: () => Promise<void>) =>
+      work().catch((error: unknown) => {
+        failure ??= error;
+      });
+    const look = () => sample(agent, url, program.child.pid!, sampled);
+    const sampling = setInterval(() => void send(look), 1000);
+    for (let i = 0; i < BURST; i++) void send(one);
     const from = performance.now();
     let paced = 0;
-    while (performance.now() - from < seconds * 1000) {
+    while (performance.now() - from < seconds * 1000 && failure === undefined) {
       const due = ((performance.now() - from) / 1000) * capacity * OVERLOAD;
-      for (; paced < due; paced++) sending.push(one());
+      for (; paced < due; paced++)
+        if (open < CONNECTIONS) void send(one);
+        else heldBack++;
       await new Promise((resolve) => setTimeout(resolve, TICK_MS));
     }
-    await sample(agent, url, program.child.pid!, sampled);
+    await send(look);
     clearInterval(sampling);
-    await settled(Promise.all(sending));
+    await until(() => open === 0 || failure !== undefined);
+    if (failure !== undefined) throw failure;
 
     const recoveringFrom = performance.now();
     for (let inRow = 0; inRow < RECOVERY_ANSWERS; inRow++) {
@@ -85,7 +101,8 @@ export async function overload({ seconds, deadlineMs }: OverloadOptions): Promis
     }
     return {
       capacity,
-      sent: sending.length,
+      sent,
+      heldBack,
       ...count,
       p99Ms: tookMs.sort((a, b) => a - b)[Math.floor(tookMs.length * 0.99)] ?? Number.NaN,
       mostQueued: Math.max(...sampled.queued),

@@ -11,8 +11,11 @@ import { callOf } from "../../mixins/config.ts";
 import { heavyModel } from "../fixtures/onnx-models.ts";
 import { endForGood, type Program, runProgram } from "../fixtures/program.ts";
 
-/** `headers` and `text` are empty where the connection was refused. */
-export type Asked = { status: number | "refused"; headers: IncomingHttpHeaders; text: string };
+/**
+ * `refused`: nobody listens. `unaccepted`: listening ended before a new connection was accepted; the kernel resets such
+ * ones. Without a connection `headers` and `text` are empty.
+ */
+export type Asked = { status: number | "refused" | "unaccepted"; headers: IncomingHttpHeaders; text: string };
 
 export type ServedProcess = { url: string; program: Program; close(): Promise<void> };
 
@@ -69,6 +72,8 @@ export async function ask(agent: Agent, url: string, body?: string): Promise<Ask
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ECONNREFUSED") return { status: "refused", headers: {}, text: "" };
+    if (code === "ECONNRESET" && !asked.reusedSocket && asked.socket?.bytesRead === 0)
+      return { status: "unaccepted", headers: {}, text: "" };
     throw new Error(`A connection broke under a request (reused: ${asked.reusedSocket})`, { cause: error });
   }
 }

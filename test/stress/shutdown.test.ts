@@ -8,7 +8,7 @@ describe("a node that is told to stop under load", () => {
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: "" });
   });
 
-  test("resets no connection of clients that do not heed it either", async () => {
+  test("answers clients that do not heed it either, as long as it takes their connections", async () => {
     const { exit, stderr } = await shutdown({ clients: 16, stubborn: true });
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: "" });
   });

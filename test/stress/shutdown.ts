@@ -7,7 +7,7 @@
 
 import { Agent } from "node:http";
 import { eventually, settled, until } from "../fixtures/eventually.ts";
-import { ask, question, startServedProcess } from "./served-process.ts";
+import { type Asked, ask, question, startServedProcess } from "./served-process.ts";
 
 export type ShutdownOptions = {
   clients: number;
@@ -19,8 +19,10 @@ export type ShutdownReport = {
   /** Answers to what was asked before the signal, and after it. */
   before: number;
   after: number;
-  /** Statuses of readiness in the order they changed; `refused`: no connection. */
-  readiness: (number | "refused")[];
+  /** New connections that came in the instant in which listening ended; only stubborn clients make any. */
+  unaccepted: number;
+  /** Statuses of readiness in the order they changed. */
+  readiness: Asked["status"][];
   exit: number | string;
   stderr: string;
 };
@@ -32,7 +34,7 @@ export async function shutdown({ clients, stubborn }: ShutdownOptions): Promise<
   try {
     await eventually(async () => (await ask(agent, `${url}/v2/health/ready`)).status === 200 || undefined);
 
-    const [answered, readiness] = [{ before: 0, after: 0 }, [200] as (number | "refused")[]];
+    const [answered, readiness] = [{ before: 0, after: 0, unaccepted: 0 }, [200] as Asked["status"][]];
     let [told, leaving] = [false, false];
     let failure: Error | undefined;
     const body = question();
@@ -41,12 +43,16 @@ export async function shutdown({ clients, stubborn }: ShutdownOptions): Promise<
         const when = told ? "after" : "before";
         const { status, text } = await ask(agent, `${url}/v2/models/m/infer`, body);
         if (status === "refused" && told) return;
+        if (status === "unaccepted" && told && stubborn) {
+          answered.unaccepted++;
+          return;
+        }
         if (status !== 200) throw new Error(`A request asked ${when} the signal ended in ${status}: ${text}`);
         answered[when]++;
       }
     };
     const prober = async (): Promise<void> => {
-      while (readiness.at(-1) !== "refused" && failure === undefined) {
+      while (typeof readiness.at(-1) === "number" && failure === undefined) {
         const { status } = await ask(agent, `${url}/v2/health/ready`);
         if (status !== readiness.at(-1)) readiness.push(status);
         if (status !== 200) leaving ||= !stubborn;
