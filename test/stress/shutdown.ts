@@ -19,7 +19,7 @@ export type ShutdownReport = {
   /** Answers to what was asked before the signal, and after it. */
   before: number;
   after: number;
-  /** New connections that came in the instant in which listening ended; only stubborn clients make any. */
+  /** Stubborn clients' new connections that came in the instant in which listening ended. */
   unaccepted: number;
   /** Statuses of readiness in the order they changed. */
   readiness: Asked["status"][];
@@ -53,7 +53,9 @@ export async function shutdown({ clients, stubborn }: ShutdownOptions): Promise<
     };
     const prober = async (): Promise<void> => {
       while (typeof readiness.at(-1) === "number" && failure === undefined) {
-        const { status } = await ask(agent, `${url}/v2/health/ready`);
+        const asked = await ask(agent, `${url}/v2/health/ready`);
+        // It asks without a pause: that the listener ends as it connects is one way to be refused.
+        const status = asked.status === "unaccepted" && told ? "refused" : asked.status;
         if (status !== readiness.at(-1)) readiness.push(status);
         if (status !== 200) leaving ||= !stubborn;
       }
