@@ -252,7 +252,7 @@ describe("npm run cluster", () => {
   async function launch() {
     const folder = await mkdtemp(join(directory, "launched-"));
     const program = runProgram(["cli/cluster.ts", "--empty"], { ...SETTINGS, MOIETY_DATA_DIR: folder });
-    await program.untilPrinted(/Serving on http:\S+, without an example/);
+    await program.untilPrinted(/Serving on http:\S+ .*without an example/);
     const pids = [...program.stdout().matchAll(/process (\d+)/g)].map(([, pid]) => Number(pid));
     const [, nats] = /NATS on nats:\/\/(\S+),/.exec(program.stdout())!;
     expect(pids).toHaveLength(7);
