@@ -404,6 +404,10 @@ it("drains and frees a model that is unloaded, and loads it again", async () => 
   }
   expect((await server.states()).map(({ model, version }) => `${model}/${version}`)).toEqual(["n/1"]);
   expect((await server.ready("m")).ready).toBe(false);
+  expect((await server.ready()).ready).toBe(true);
+  await registry.setLoaded("n", false);
+  await server.sync();
+  expect(await server.ready()).toEqual({ ready: false, reason: "no version is to be served" });
   await registry.setLoaded("m", true);
   await server.sync();
   expect(await first()).toEqual(["1", 11]);

@@ -453,7 +453,8 @@ export class ModelServer {
     const [loaded, loading, failed] = [named("ready"), named("loading"), named("failed")];
     if (loading) return { ready: false, reason: `loading ${loading}` };
     const failures = failed ? `could not load ${failed}` : "";
-    if (!loaded) return { ready: false, reason: failures || "no model has been published" };
+    const none = this.#models.size === 0 ? "no model has been published" : "no version is to be served";
+    if (!loaded) return { ready: false, reason: failures || none };
     return { ready: true, reason: [`serving ${loaded}`, failures].filter(Boolean).join("; ") };
   }
 }
