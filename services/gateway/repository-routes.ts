@@ -8,6 +8,7 @@ import { modelConfig } from "../../lib/oip/model-config.ts";
 import { checkRepositoryRequest, readIndexRequest, repositoryIndex } from "../../lib/oip/repository.ts";
 import { statisticsAnswer } from "../../lib/oip/statistics.ts";
 import type { VersionState } from "../../lib/protocol/inference.ts";
+import type { ModelRecord } from "../../lib/protocol/models.ts";
 import type { Backend } from "./backend.ts";
 
 /** Of one node, to say what it has. */
@@ -66,13 +67,22 @@ async function index(backend: Backend, { request }: Exchange): Promise<Reply> {
 async function load(backend: Backend, { request, params }: Exchange): Promise<Reply> {
   const model = params.model!;
   checkRepositoryRequest(await readBody(request, backend.bodyLimits), []);
-  await backend.call("registry.setLoaded", { model, loaded: true });
+  const record = await backend.call("registry.setLoaded", { model, loaded: true });
+  if (!asksForAny(record))
+    throw new LoadFailedError(model, "none", "its configuration asks for no version that there is");
   await settled(backend, model, "it is being loaded", (states) => {
     const failed = states.find(({ state }) => state === "failed");
     if (failed) throw new LoadFailedError(model, failed.version, failed.reason);
     return states.length > 0 && states.every(({ state }) => state === "ready");
   });
   return json({});
+}
+
+/** Whether there is a version that an alias points to or the configuration asks for. */
+function asksForAny({ versions, aliases, configuration }: ModelRecord): boolean {
+  const asked = configuration?.versions;
+  if (typeof asked !== "object" || !("numbers" in asked) || Object.keys(aliases).length > 0) return true;
+  return asked.numbers.some((number) => versions.includes(number));
 }
 
 /** Answers once no node holds it and its last predictions have been answered. */

@@ -107,6 +107,15 @@ test("says at once why a model cannot be loaded, and goes on serving the others"
   expect((await index()).find((line) => line.startsWith("broken/1 UNAVAILABLE: "))).toBeDefined();
 });
 
+test("says at once that there is no version to load", async () => {
+  await publish("none", affineModel({ scale: 1 }));
+  await ask("PUT", "/api/models/none/configuration", { versions: { numbers: [7] } });
+  expect(await ask("POST", "/v2/repository/models/none/load")).toMatchObject({
+    status: 422,
+    json: { type: "LOAD_FAILED", error: expect.stringContaining("no version") },
+  });
+});
+
 test.each([
   ["/v2/repository/models/nosuch/load", {}, 404, "MODEL_NOT_FOUND"],
   ["/v2/repository/models/nosuch/unload", {}, 404, "MODEL_NOT_FOUND"],
