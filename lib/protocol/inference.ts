@@ -17,6 +17,8 @@ export type PredictRequest = {
   timeoutMs?: number;
   /** Whether inputs may hold NaN and infinities; where not, they are refused by name. @default false */
   nonFinite?: boolean;
+  /** Requests of one key go to one node while it lives, and to one version while versions share the traffic. */
+  affinity?: string;
 };
 
 export type PredictResponse = {

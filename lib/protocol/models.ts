@@ -95,6 +95,33 @@ export type ModelVersion = {
   lineage?: Lineage;
 };
 
+/** A version that takes part of the production version's traffic, until it is promoted or rolled back. */
+export type Canary = {
+  version: number;
+  /** Part of the requests, above 0 to 1. Those with an affinity key stay with what the key has drawn. */
+  weight: number;
+  /** Crossing one of them rolls the canary back. */
+  bounds?: {
+    /** Most of its requests that may fail, 0 to 1, for reasons that are not the client's. */
+    errorRate?: number;
+    /** Its 95th percentile of latency as a multiple of the production version's, over the same time. */
+    latencyRatio?: number;
+    /** Requests to see before anything is judged. @default 50 */
+    minRequests?: number;
+  };
+};
+
+/** A version that is sent copies of the production version's requests; its answers are compared, never given. */
+export type Shadow = {
+  version: number;
+  /** Part of the requests that are copied, above 0 to 1. @default 1 */
+  share?: number;
+  /** Largest difference of an output's elements that counts as the same answer. @default 1e-5 */
+  tolerance?: number;
+};
+
+export type Rollout = { canary?: Canary; shadow?: Shadow };
+
 export type ModelRecord = {
   model: string;
   createdAt: string;
@@ -104,6 +131,8 @@ export type ModelRecord = {
   aliases: Record<string, number>;
   /** How it is served; undefined: as each node does by default. */
   configuration?: ModelConfiguration;
+  /** How requests that name no version, or `production`, are shared with others; undefined: they are not. */
+  rollout?: Rollout;
   /** Whether it has been taken out of service, by name, on every node. */
   unloaded?: boolean;
 };
