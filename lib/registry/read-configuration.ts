@@ -3,16 +3,8 @@
  * by name, so that a misspelt one is not ignored in silence.
  */
 
-import { InvalidInputError } from "../errors.ts";
 import type { ModelConfiguration } from "../protocol/model-configuration.ts";
-
-type Check = { expected: string; accepts(value: unknown): boolean };
-type Fields = Readonly<Record<string, Check>>;
-
-const integer = (min: number, max: number): Check => ({
-  expected: `an integer from ${min} to ${max}`,
-  accepts: (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max,
-});
+import { type Fields, integer, objectOf, own, readFields, refuse, within } from "./fields.ts";
 
 const SECTIONS = {
   batching: {
@@ -40,7 +32,12 @@ export function readModelConfiguration(value: unknown): ModelConfiguration {
   const read: Record<string, unknown> = {};
   for (const [name, section] of Object.entries(given)) {
     if (name === "versions") read.versions = readVersions(section);
-    else read[name] = readSection(section, name, own(SECTIONS, name, "configuration", ["versions"]));
+    else
+      read[name] = readFields(
+        section,
+        `configuration.${name}`,
+        own(SECTIONS, name, "configuration", ["versions"]),
+      );
   }
   const configuration = read as ModelConfiguration;
   const { priorityLevels, defaultPriority } = configuration.queue ?? {};
@@ -51,16 +48,6 @@ export function readModelConfiguration(value: unknown): ModelConfiguration {
       `at most ${priorityLevels ?? 16}, the priority levels`,
     );
   return configuration;
-}
-
-function readSection(value: unknown, name: string, fields: Fields): Record<string, unknown> {
-  const field = `configuration.${name}`;
-  const section = objectOf(value, field);
-  for (const [key, item] of Object.entries(section)) {
-    const { accepts, expected } = own(fields, key, field);
-    if (!accepts(item)) refuse(`${field}.${key}`, item, expected);
-  }
-  return { ...section };
 }
 
 function readVersions(value: unknown): ModelConfiguration["versions"] {
@@ -82,31 +69,4 @@ function readVersions(value: unknown): ModelConfiguration["versions"] {
       return { numbers: numbers as number[] };
   }
   return refuse("configuration.versions", value, expected);
-}
-
-function objectOf(value: unknown, field: string): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) refuse(field, value, "an object");
-  return value as Record<string, unknown>;
-}
-
-function within(min: number, max: number): Check["accepts"] {
-  return (value) => typeof value === "number" && value >= min && value <= max;
-}
-
-function own<T>(table: Readonly<Record<string, T>>, key: string, field: string, others: string[] = []): T {
-  if (!Object.hasOwn(table, key))
-    throw new InvalidInputError({
-      field: `${field}.${key}`,
-      received: "a field that is not known",
-      expected: `one of ${[...Object.keys(table), ...others].join(", ")}`,
-    });
-  return table[key]!;
-}
-
-function refuse(field: string, value: unknown, expected: string): never {
-  throw new InvalidInputError({
-    field,
-    received: (JSON.stringify(value) ?? "nothing").slice(0, 80),
-    expected,
-  });
 }
