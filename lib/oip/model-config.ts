@@ -17,6 +17,8 @@ export type ServingDefaults = {
 const US_PER_MS = 1000;
 const DEFAULT_LEVELS = 16;
 
+export type OipModelConfig = ReturnType<typeof modelConfig>;
+
 export function modelConfig(
   { model, platform, inputs, outputs }: ModelMetadata,
   { batching, queue, versions, cache }: ModelConfiguration,

@@ -1,4 +1,4 @@
-/** Open Inference Protocol v2, model repository extension: the index, and the bodies of its requests. */
+/** Open Inference Protocol v2, model repository extension: the index, and what its requests may say. */
 
 import { InvalidInputError } from "../errors.ts";
 import { asObject, bodyText, describeJson, parseJson } from "../http/json-body.ts";
@@ -61,14 +61,25 @@ export function readIndexRequest(body: Buffer): { ready: boolean } {
   return { ready };
 }
 
+/** Parameters that may be given. */
+const KNOWN = { load: [] as string[], unload: ["unload_dependents"] } as const;
+
+/** The body of a request to load or unload a model. */
+export function checkRepositoryRequest(body: Buffer, request: keyof typeof KNOWN): void {
+  const { parameters = {} } = readBodyObject(body);
+  checkRepositoryParameters(asObject(parameters, "parameters"), request);
+}
+
 /**
  * Requests to load take no parameters that would change what is loaded: versions are immutable, and configurations
  * have a route of their own.
- * @param known parameters that may be given
  */
-export function checkRepositoryRequest(body: Buffer, known: readonly string[]): void {
-  const { parameters = {} } = readBodyObject(body);
-  for (const [name, value] of Object.entries(asObject(parameters, "parameters"))) {
+export function checkRepositoryParameters(
+  parameters: Readonly<Record<string, unknown>>,
+  request: keyof typeof KNOWN,
+): void {
+  const known: readonly string[] = KNOWN[request];
+  for (const [name, value] of Object.entries(parameters)) {
     if (!known.includes(name))
       throw new InvalidInputError({
         field: `parameters.${name}`,
