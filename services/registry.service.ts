@@ -13,6 +13,8 @@ import {
   NO_PARAMS,
   PROMOTE_PARAMS,
   PUBLISH_PARAMS,
+  ROLL_BACK_PARAMS,
+  ROLL_OUT_PARAMS,
   VERSION_PARAMS,
 } from "./registry/params.ts";
 
@@ -87,6 +89,20 @@ export default {
         return this.registry.promote(ctx.params.model, ctx.params.version);
       },
     },
+    rollOut: {
+      ...IDEMPOTENT,
+      params: ROLL_OUT_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.rollOut">>) {
+        return this.registry.rollOut(ctx.params.model, ctx.params.rollout);
+      },
+    },
+    rollBack: {
+      ...IDEMPOTENT,
+      params: ROLL_BACK_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.rollBack">>) {
+        return this.registry.rollBack(ctx.params.model, ctx.params);
+      },
+    },
   },
 
   started(this: Registry) {
@@ -95,6 +111,8 @@ export default {
       onPublished: (fact) => emit("model.published", fact),
       onAliasMoved: (fact) => emit("model.aliasMoved", fact),
       onConfigured: (fact) => emit("model.configured", fact),
+      onRolledOut: (fact) => emit("model.rolledOut", fact),
+      onRolledBack: (fact) => emit("model.rolledBack", fact),
     });
   },
 } satisfies Schema;

@@ -14,6 +14,7 @@ import type {
   ModelSignature,
   ModelVersion,
   OutputScores,
+  Rollout,
 } from "./models.ts";
 import type { ModelStatistics } from "./statistics.ts";
 
@@ -52,6 +53,16 @@ export interface Actions {
   "registry.promote": {
     params: { model: string; version: number };
     result: { promoted: boolean; reason: string; record: ModelRecord };
+  };
+  /** Replaces the model's canary and shadow; `{}` ends both. Production moving to one of their versions ends that. */
+  "registry.rollOut": { params: { model: string; rollout: Rollout }; result: ModelRecord };
+  /**
+   * Takes a canary back, with the reason in the model's record; nothing when it is no longer that version, or not the
+   * rollout that was set at `startedAt`.
+   */
+  "registry.rollBack": {
+    params: { model: string; version: number; startedAt?: string; reason: string };
+    result: { rolledBack: boolean; record: ModelRecord };
   };
 
   "trainer.start": {

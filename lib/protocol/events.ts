@@ -15,6 +15,10 @@ export interface Events {
   "model.aliasMoved": { model: string; alias: string; version: number };
   /** How it is served, or whether, was set. */
   "model.configured": { model: string };
+  /** A canary or a shadow was set, changed or ended. */
+  "model.rolledOut": { model: string };
+  /** A canary was taken back: production answers alone again. */
+  "model.rolledBack": { model: string; version: number; reason: string };
   /** A node finished loading (or failed to load) a version. */
   "model.loaded": { model: string; version: string; nodeID: string };
   "model.loadFailed": { model: string; version: string; nodeID: string; reason: string };

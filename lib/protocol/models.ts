@@ -122,6 +122,12 @@ export type Shadow = {
 
 export type Rollout = { canary?: Canary; shadow?: Shadow };
 
+/** A rollout as the registry keeps it: set anew, it is judged anew. */
+export type RolloutRecord = Rollout & { startedAt: string };
+
+/** A canary that was taken back, by a node or by someone. */
+export type RollBack = { version: number; at: string; reason: string };
+
 export type ModelRecord = {
   model: string;
   createdAt: string;
@@ -132,7 +138,9 @@ export type ModelRecord = {
   /** How it is served; undefined: as each node does by default. */
   configuration?: ModelConfiguration;
   /** How requests that name no version, or `production`, are shared with others; undefined: they are not. */
-  rollout?: Rollout;
+  rollout?: RolloutRecord | undefined;
+  /** The last canaries that were taken back, oldest first. */
+  rollbacks?: RollBack[];
   /** Whether it has been taken out of service, by name, on every node. */
   unloaded?: boolean;
 };

@@ -7,6 +7,7 @@
  * the other the next.
  */
 
+import { isDeepStrictEqual } from "node:util";
 import {
   ArtifactNotFoundError,
   ModelNotFoundError,
@@ -24,9 +25,20 @@ import {
 } from "./model-names.ts";
 import { judgePromotion } from "./promotion.ts";
 import { readModelConfiguration } from "./read-configuration.ts";
+import {
+  assertRollout,
+  readRollout,
+  remember,
+  rolloutRecord,
+  withoutCanary,
+  withoutVersion,
+} from "./rollout.ts";
 
 type Move = { alias: string; version: number };
-type StoredModel = Pick<ModelRecord, "model" | "createdAt" | "aliases" | "configuration" | "unloaded">;
+type StoredModel = Pick<
+  ModelRecord,
+  "model" | "createdAt" | "aliases" | "configuration" | "rollout" | "rollbacks" | "unloaded"
+>;
 export type Publication = Omit<ModelVersion, "version" | "createdAt">;
 export type Promotion = { promoted: boolean; reason: string; record: ModelRecord };
 
@@ -37,6 +49,8 @@ export type ModelRegistryOptions = {
   onPublished?: (fact: { model: string; version: number }) => void;
   onAliasMoved?: (fact: { model: string; alias: string; version: number }) => void;
   onConfigured?: (fact: { model: string }) => void;
+  onRolledOut?: (fact: { model: string }) => void;
+  onRolledBack?: (fact: { model: string; version: number; reason: string }) => void;
 };
 
 /** Each lost race means that somebody else published or moved an alias: so many in a row is a bug. */
@@ -54,7 +68,13 @@ export class ModelRegistry {
   ) {
     this.#records = records;
     this.#artifacts = artifacts;
-    const unheard = { onPublished: () => {}, onAliasMoved: () => {}, onConfigured: () => {} };
+    const unheard = {
+      onPublished: () => {},
+      onAliasMoved: () => {},
+      onConfigured: () => {},
+      onRolledOut: () => {},
+      onRolledBack: () => {},
+    };
     this.#options = { now: Date.now, ...unheard, ...options };
   }
 
@@ -144,13 +164,50 @@ export class ModelRegistry {
     return { ...outcome, record };
   }
 
+  /**
+   * Replaces a model's canary and shadow; one that is set as it is goes on as it is.
+   * @throws {ModelNotFoundError} {ModelVersionNotFoundError} {InvalidInputError}
+   */
+  async rollOut(model: string, value: unknown): Promise<ModelRecord> {
+    const rollout = readRollout(value);
+    const { record } = await this.#rewrite(model, async (current) => {
+      assertRollout(current, rollout);
+      const { startedAt, ...before } = current.rollout ?? { startedAt: undefined };
+      if (isDeepStrictEqual(before, rollout)) return { change: undefined, outcome: undefined };
+      return { change: { rollout: rolloutRecord(rollout, this.#nowText()) }, outcome: undefined };
+    });
+    this.#options.onRolledOut({ model });
+    return record;
+  }
+
+  /**
+   * Takes a canary back if it still is that version, of the rollout that was set at `startedAt` where that is given.
+   * @throws {ModelNotFoundError}
+   */
+  async rollBack(
+    model: string,
+    { version, startedAt, reason }: { version: number; startedAt?: string; reason: string },
+  ): Promise<{ rolledBack: boolean; record: ModelRecord }> {
+    const { record, outcome } = await this.#rewrite(model, async ({ rollout, rollbacks }) => {
+      const same = startedAt === undefined || rollout?.startedAt === startedAt;
+      if (rollout?.canary?.version !== version || !same) return { change: undefined, outcome: false };
+      const rollBack = { version, at: this.#nowText(), reason };
+      return {
+        change: { rollout: withoutCanary(rollout), rollbacks: remember(rollbacks, rollBack) },
+        outcome: true,
+      };
+    });
+    if (outcome) this.#options.onRolledBack({ model, version, reason });
+    return { rolledBack: outcome, record };
+  }
+
   async #publish(publication: Publication): Promise<ModelVersion> {
     const { model, artifacts, lineage } = publication;
     assertModelName(model);
     for (const { digest } of [artifacts.onnx, artifacts.checkpoint].filter((ref) => ref !== undefined))
       if (!(await this.#artifacts.has(digest))) throw new ArtifactNotFoundError(digest);
 
-    const createdAt = new Date(this.#options.now()).toISOString();
+    const createdAt = this.#nowText();
     await this.#ensureModel({ model, createdAt, aliases: {} });
     const taken = await this.#versionNumbers(model);
     if (lineage) {
@@ -183,7 +240,11 @@ export class ModelRegistry {
     const result = await this.#rewrite(model, async (record) => {
       const { move, outcome } = await decide(record);
       moved = move && record.aliases[move.alias] !== move.version ? move : undefined;
-      const change = moved && { aliases: { ...record.aliases, [moved.alias]: moved.version } };
+      const change = moved && {
+        aliases: { ...record.aliases, [moved.alias]: moved.version },
+        ...(moved.alias === PRODUCTION_ALIAS &&
+          record.rollout && { rollout: withoutVersion(record.rollout, moved.version) }),
+      };
       return { change, outcome };
     });
     if (moved) this.#options.onAliasMoved({ model, ...moved });
@@ -206,6 +267,10 @@ export class ModelRegistry {
         if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;
       }
     }
+  }
+
+  #nowText(): string {
+    return new Date(this.#options.now()).toISOString();
   }
 
   async #read(model: string): Promise<{ record: ModelRecord; entry: KeyValueEntry<StoredModel> }> {

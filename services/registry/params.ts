@@ -18,6 +18,14 @@ export const CONFIGURE_PARAMS = { ...MODEL_PARAMS, configuration: "any" } as con
 
 export const LOADED_PARAMS = { ...MODEL_PARAMS, loaded: "boolean" } as const;
 
+/** What may be in a rollout is decided, field by field, by lib/registry. */
+export const ROLL_OUT_PARAMS = { ...MODEL_PARAMS, rollout: "any" } as const;
+export const ROLL_BACK_PARAMS = {
+  ...PROMOTE_PARAMS,
+  startedAt: "string|optional",
+  reason: "string|min:1|max:1000",
+} as const;
+
 const TENSORS = {
   type: "array",
   min: 1,
