@@ -261,3 +261,37 @@ test("tells of what was published and of aliases that did move", async () => {
     { model: "mnist", alias: "production", version: 2 },
   ]);
 });
+
+describe("publishing under a given number", () => {
+  test("keeps the number, and the next free one comes after it", async () => {
+    const seventh = await registry.publishAs(publication(), 7);
+    expect(seventh.version).toBe(7);
+    expect((await registry.publish(publication())).version).toBe(8);
+    expect((await registry.publishAs(publication(), 2)).version).toBe(2);
+    expect((await registry.get("mnist")).versions).toEqual([2, 7, 8]);
+  });
+
+  test("gives the version that is there when the same file comes again, and tells nobody", async () => {
+    const first = await registry.publishAs(publication(), 3);
+    facts = [];
+    expect(await registry.publishAs(publication({ labels: ["other"] }), 3)).toEqual(first);
+    expect(facts).toEqual([]);
+  });
+
+  test("refuses another file under a number that is taken", async () => {
+    await registry.publishAs(publication(), 3);
+    const other = await store.artifacts.put(new Uint8Array([4, 5]));
+    await expect(registry.publishAs(publication({ artifacts: { onnx: other } }), 3)).rejects.toMatchObject({
+      type: "INVALID_INPUT",
+      message: expect.stringContaining("versions never change"),
+    });
+    expect((await registry.version("mnist", "3")).artifacts.onnx).toEqual(onnx);
+  });
+
+  test("serves the first version of a new model as configured, and leaves an older configuration alone", async () => {
+    await registry.publishAs(publication(), 1, { batching: { maxRows: 4 } });
+    expect((await registry.get("mnist")).configuration).toEqual({ batching: { maxRows: 4 } });
+    await registry.publishAs(publication(), 2, { batching: { maxRows: 8 } });
+    expect((await registry.get("mnist")).configuration).toEqual({ batching: { maxRows: 4 } });
+  });
+});

@@ -10,10 +10,12 @@
 import { isDeepStrictEqual } from "node:util";
 import {
   ArtifactNotFoundError,
+  InvalidInputError,
   ModelNotFoundError,
   ModelVersionNotFoundError,
   RevisionConflictError,
 } from "../errors.ts";
+import type { ModelConfiguration } from "../protocol/model-configuration.ts";
 import { type ModelRecord, type ModelVersion, PRODUCTION_ALIAS } from "../protocol/models.ts";
 import type { ArtifactStore, KeyValueEntry, KeyValueStore } from "../store/store.ts";
 import {
@@ -127,6 +129,38 @@ export class ModelRegistry {
   }
 
   /**
+   * Publishes an immutable version under a number given from outside. Publishing the same model file again gives the
+   * version that is there, and is not told of.
+   * @param configuration of a model that is new, so that its first version is not served without
+   * @throws {InvalidInputError} another model file has the number; {ArtifactNotFoundError}
+   */
+  async publishAs(
+    publication: Publication,
+    number: number,
+    configuration?: ModelConfiguration,
+  ): Promise<ModelVersion> {
+    const createdAt = await this.#prepare(
+      publication,
+      configuration && readModelConfiguration(configuration),
+    );
+    try {
+      const version: ModelVersion = { ...publication, version: number, createdAt };
+      await this.#records.create(`versions/${publication.model}/${number}`, version);
+      this.#options.onPublished({ model: publication.model, version: number });
+      return version;
+    } catch (error) {
+      if (!(error instanceof RevisionConflictError)) throw error;
+    }
+    const taken = await this.version(publication.model, String(number));
+    if (taken.artifacts.onnx.digest === publication.artifacts.onnx.digest) return taken;
+    throw new InvalidInputError({
+      field: `version ${number} of '${publication.model}'`,
+      received: `another model file (${publication.artifacts.onnx.digest})`,
+      expected: `${taken.artifacts.onnx.digest}: versions never change; a new model needs a new number`,
+    });
+  }
+
+  /**
    * Replaces how a model is served.
    * @throws {ModelNotFoundError} {InvalidInputError}
    */
@@ -202,13 +236,8 @@ export class ModelRegistry {
   }
 
   async #publish(publication: Publication): Promise<ModelVersion> {
-    const { model, artifacts, lineage } = publication;
-    assertModelName(model);
-    for (const { digest } of [artifacts.onnx, artifacts.checkpoint].filter((ref) => ref !== undefined))
-      if (!(await this.#artifacts.has(digest))) throw new ArtifactNotFoundError(digest);
-
-    const createdAt = this.#nowText();
-    await this.#ensureModel({ model, createdAt, aliases: {} });
+    const { model, lineage } = publication;
+    const createdAt = await this.#prepare(publication);
     const taken = await this.#versionNumbers(model);
     if (lineage) {
       const earlier = await Promise.all(taken.map((number) => this.#version(model, number)));
@@ -223,6 +252,16 @@ export class ModelRegistry {
       } catch (error) {
         if (!(error instanceof RevisionConflictError) || attempt === MAX_ATTEMPTS) throw error;
       }
+  }
+
+  /** What must be before a version: a good name, its artifacts, the model's record. Gives the time of creation. */
+  async #prepare({ model, artifacts }: Publication, configuration?: ModelConfiguration): Promise<string> {
+    assertModelName(model);
+    for (const { digest } of [artifacts.onnx, artifacts.checkpoint].filter((ref) => ref !== undefined))
+      if (!(await this.#artifacts.has(digest))) throw new ArtifactNotFoundError(digest);
+    const createdAt = this.#nowText();
+    await this.#ensureModel({ model, createdAt, aliases: {}, ...(configuration && { configuration }) });
+    return createdAt;
   }
 
   async #set(model: string, change: Partial<StoredModel>): Promise<ModelRecord> {
