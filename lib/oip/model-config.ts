@@ -1,7 +1,11 @@
 /** Open Inference Protocol v2, model configuration extension: how a model is served, in Triton's terms. */
 
 import type { ModelMetadata } from "../protocol/inference.ts";
-import type { ModelConfiguration } from "../protocol/model-configuration.ts";
+import type {
+  ExecutionProvider,
+  ModelConfiguration,
+  WarmupRequest,
+} from "../protocol/model-configuration.ts";
 import type { Datatype } from "../tensor/datatype.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
 
@@ -21,9 +25,10 @@ export type OipModelConfig = ReturnType<typeof modelConfig>;
 
 export function modelConfig(
   { model, platform, inputs, outputs }: ModelMetadata,
-  { batching, queue, versions, cache }: ModelConfiguration,
+  configuration: ModelConfiguration,
   defaults: ServingDefaults,
 ) {
+  const { batching, queue, instances, provider = "cpu", warmup, versions, cache } = configuration;
   // Where the first dimension is free, it counts the rows of a batch and is left out of the shapes.
   const batches = [...inputs, ...outputs].every(({ shape }) => shape[0] === -1);
   const levels = queue?.priorityLevels ?? DEFAULT_LEVELS;
@@ -40,7 +45,13 @@ export function modelConfig(
     max_batch_size: batches ? (batching?.maxRows ?? defaults.maxBatchRows) : 0,
     input: inputs.map(tensor),
     output: outputs.map(tensor),
-    instance_group: [{ name: model, kind: "KIND_CPU", count: defaults.workers }],
+    instance_group: [
+      {
+        name: model,
+        kind: provider === "cpu" ? "KIND_CPU" : "KIND_GPU",
+        count: Math.min(instances?.workers ?? defaults.workers, defaults.workers),
+      },
+    ],
     dynamic_batching: {
       max_queue_delay_microseconds: Math.round((batching?.queueDelayMs ?? defaults.queueDelayMs) * US_PER_MS),
       priority_levels: levels,
@@ -52,7 +63,53 @@ export function modelConfig(
         max_queue_size: queue?.maxRequests ?? defaults.maxQueue,
       },
     },
+    ...(provider !== "cpu" && {
+      optimization: { execution_accelerators: { gpu_execution_accelerator: [{ name: provider }] } },
+    }),
+    ...(warmup && { model_warmup: warmup.map((request, i) => warmupOf(request, i, inputs, batches)) }),
     response_cache: { enable: cache?.enabled ?? true },
+    parameters: parametersOf(configuration),
+  };
+}
+
+/** The runtime's options as Triton's ONNX Runtime backend names them, and what Triton has no field for. */
+function parametersOf({ provider, queue, instances, cache }: ModelConfiguration) {
+  const parameters: Record<string, { string_value: string }> = {};
+  const add = (name: string, value: unknown) => {
+    parameters[name] = { string_value: String(value) };
+  };
+  add("intra_op_thread_count", instances?.intraOpThreads ?? 1);
+  add("execution_provider", provider ?? "cpu");
+  add("queue_when_full", queue?.whenFull ?? "reject");
+  if (cache?.ttlSeconds !== undefined) add("cache_ttl_seconds", cache.ttlSeconds);
+  if (cache?.maxBytes !== undefined) add("cache_max_bytes", cache.maxBytes);
+  return parameters;
+}
+
+/** Listed values have no form of their own there: their type and shape are said. */
+function warmupOf(
+  { rows = 1, count = 1, inputs: given = {} }: WarmupRequest,
+  index: number,
+  inputs: readonly TensorSpec[],
+  batches: boolean,
+) {
+  const input = ({ name, datatype, shape }: TensorSpec) => {
+    const { shape: dims = shape, values = "zeros" } = given[name] ?? {};
+    return [
+      name,
+      {
+        data_type: triton(datatype),
+        dims: batches ? dims.slice(1) : dims,
+        ...(values === "zeros" && { zero_data: true }),
+        ...(values === "random" && { random_data: true }),
+      },
+    ] as const;
+  };
+  return {
+    name: `warmup_${index + 1}`,
+    batch_size: batches ? rows : 0,
+    inputs: Object.fromEntries(inputs.map(input)),
+    count,
   };
 }
 

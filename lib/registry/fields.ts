@@ -13,6 +13,11 @@ export const integer = (min: number, max: number): Check => ({
   accepts: (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max,
 });
 
+export const oneOf = (...allowed: readonly unknown[]): Check => ({
+  expected: `one of ${allowed.join(", ")}`,
+  accepts: (value) => allowed.includes(value),
+});
+
 export function within(min: number, max: number): Check["accepts"] {
   return (value) => typeof value === "number" && value >= min && value <= max;
 }

@@ -1,6 +1,7 @@
 /** What /api and /predict take and give: models, jobs, images. */
 
 import { ENGINES, JOB_STAGES, JOB_STATES } from "../../protocol/jobs.ts";
+import { EXECUTION_PROVIDERS } from "../../protocol/model-configuration.ts";
 import {
   any,
   arrayOf,
@@ -91,7 +92,24 @@ export const MANAGEMENT_SCHEMAS: Readonly<Record<string, Schema>> = {
             timeoutMs: between(1, 600_000),
             priorityLevels: integer(1, 1000),
             defaultPriority: integer(1, 1000),
+            whenFull: described(
+              "What happens to a request that finds the queue full",
+              enumOf(["reject", "delay"]),
+            ),
           },
+        ),
+        instances: described(
+          "Worker threads that hold the model, and threads that one run uses",
+          object({}, { workers: integer(1, 256), intraOpThreads: integer(1, 256) }),
+        ),
+        provider: described("What computes", enumOf(EXECUTION_PROVIDERS)),
+        warmup: described(
+          "Run on every instance before a version answers",
+          arrayOf(ref("WarmupRequest"), { maxItems: 16 }),
+        ),
+        labels: described(
+          "Names of classes, in place of those it was published with",
+          arrayOf(string, { maxItems: 100_000 }),
         ),
         versions: described(
           "Loaded besides those that aliases point to",
@@ -101,9 +119,33 @@ export const MANAGEMENT_SCHEMAS: Readonly<Record<string, Schema>> = {
             object({ numbers: arrayOf(integer(1), { maxItems: 1000 }) }),
           ),
         ),
-        cache: object({}, { enabled: boolean, ttlSeconds: integer(1, 31_536_000) }),
+        cache: object(
+          {},
+          { enabled: boolean, ttlSeconds: integer(1, 31_536_000), maxBytes: integer(0, 2 ** 40) },
+        ),
       },
     ),
+  ),
+  WarmupRequest: object(
+    {},
+    {
+      rows: described("Of inputs whose shape is not given", integer(1, 4096)),
+      count: described("How often it is run", integer(1, 1000)),
+      inputs: described(
+        "By name; what is left out is zeros",
+        mapOf(
+          object(
+            {
+              values: either(
+                enumOf(["zeros", "random"]),
+                arrayOf(either(number, boolean, string), { maxItems: 1_000_000 }),
+              ),
+            },
+            { shape: arrayOf(integer(1), { maxItems: 16 }) },
+          ),
+        ),
+      ),
+    },
   ),
   AliasTarget: open(object({ version: integer(1) })),
   KerasObject: described(
