@@ -1,8 +1,8 @@
 /**
  * `inference.GRPCInferenceService` of the Open Inference Protocol v2: its methods on what the HTTP routes stand on.
  * Messages reach the methods as bytes and are read here, so that bytes that are no message are the client's fault
- * (INVALID_ARGUMENT) and not the server's. Methods of Triton's that are not listed are answered UNIMPLEMENTED by the
- * library, by name.
+ * (INVALID_ARGUMENT) and not the server's. Methods of Triton's that are not listed (shared memory, traces, logging)
+ * are answered UNIMPLEMENTED by the library, by name.
  *
  * Copies of a request's data: one by grpc-js, which joins the frames, one more where they lie unaligned; of an answer's
  * data: one into the message, one by grpc-js into its frame.
@@ -30,7 +30,16 @@ import {
   printModelMetadata,
   printServerMetadata,
   readModelReference,
+  readStatisticsReference,
 } from "../../lib/oip/grpc/metadata.ts";
+import { printModelConfig } from "../../lib/oip/grpc/model-config.ts";
+import {
+  EMPTY_MESSAGE,
+  printIndex,
+  readChangeMessage,
+  readIndexMessage,
+} from "../../lib/oip/grpc/repository.ts";
+import { printStatistics } from "../../lib/oip/grpc/statistics.ts";
 import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
 import { wantsClasses } from "../../lib/oip/requested-outputs.ts";
 import type { PredictResponse } from "../../lib/protocol/inference.ts";
@@ -38,6 +47,7 @@ import type { Backend } from "./backend.ts";
 import { type CallTerms, predict, withClasses } from "./infer.ts";
 import { InferStream } from "./infer-stream.ts";
 import { modelReadiness, serverReadiness } from "./readiness.ts";
+import { configurationOf, indexOf, loadModel, statisticsOf, unloadModel } from "./repository.ts";
 
 /** Answers one message with another. */
 type Method = (message: Buffer, terms: CallTerms) => Buffer | Promise<Buffer>;
@@ -63,6 +73,19 @@ export class GrpcService {
       ServerMetadata: () => printServerMetadata(serverMetadata(backend.server)),
       ModelMetadata: (message) => this.#modelMetadata(message),
       ModelInfer: (message, terms) => this.#infer(message, terms),
+      ModelConfig: async (message) =>
+        printModelConfig(await configurationOf(backend, readModelReference(message, "ModelConfigRequest"))),
+      ModelStatistics: async (message) =>
+        printStatistics(await statisticsOf(backend, readStatisticsReference(message))),
+      RepositoryIndex: async (message) => printIndex(await indexOf(backend, readIndexMessage(message).ready)),
+      RepositoryModelLoad: async (message, { signal }) => {
+        await loadModel(backend, readChangeMessage(message, "load").model, signal);
+        return EMPTY_MESSAGE;
+      },
+      RepositoryModelUnload: async (message, { signal }) => {
+        await unloadModel(backend, readChangeMessage(message, "unload").model, signal);
+        return EMPTY_MESSAGE;
+      },
     };
     const unary = Object.entries(methods);
     this.definition = {

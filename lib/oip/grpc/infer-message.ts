@@ -53,8 +53,6 @@ const PACKED_SHAPE = lengthDelimited(3);
 const CONTENTS = lengthDelimited(5);
 const OUTPUT_PARAMETERS = lengthDelimited(2);
 
-const ENTRY_KEY = lengthDelimited(1);
-const ENTRY_VALUE = lengthDelimited(2);
 const BOOL_PARAM = varint(1);
 const INT64_PARAM = varint(2);
 const STRING_PARAM = lengthDelimited(3);
@@ -155,20 +153,7 @@ function readOutput(reader: MessageReader, end: number): OutputMessage {
 
 /** The parameters with the map entry that is read next; the last of one name counts. */
 function withParameter(parameters: Parameters, reader: MessageReader): Parameters {
-  const end = reader.end();
-  let name = "";
-  let value: Parameters[string] | undefined;
-  for (let key = reader.next(end); key !== END; key = reader.next(end))
-    switch (key) {
-      case ENTRY_KEY:
-        name = reader.text();
-        break;
-      case ENTRY_VALUE:
-        value = readParameter(reader, reader.end());
-        break;
-      default:
-        reader.pass(key);
-    }
+  const [name, value] = reader.entry(readParameter);
   const known = parameters === NO_PARAMETERS ? {} : parameters;
   if (value !== undefined) known[name] = value;
   return known;

@@ -17,6 +17,9 @@ export const lengthDelimited = (field: number): number => (field << 3) | WireTyp
 /** What `MessageReader.next` gives at the end of a message; no field has this key. */
 export const END = 0;
 
+const ENTRY_KEY = lengthDelimited(1);
+const ENTRY_VALUE = lengthDelimited(2);
+
 export class MessageReader extends BinaryReader {
   readonly #message: Uint8Array;
 
@@ -57,6 +60,21 @@ export class MessageReader extends BinaryReader {
   /** Text; bytes that are not UTF-8 are refused. */
   text(): string {
     return this.string(true);
+  }
+
+  /**
+   * The entry of a map with string keys whose length is read next.
+   * @param read reads a value that ends at `end`
+   */
+  entry<T>(read: (reader: this, end: number) => T | undefined): [key: string, value: T | undefined] {
+    const end = this.end();
+    let name = "";
+    let value: T | undefined;
+    for (let key = this.next(end); key !== END; key = this.next(end))
+      if (key === ENTRY_KEY) name = this.text();
+      else if (key === ENTRY_VALUE) value = read(this, this.end());
+      else this.pass(key);
+    return [name, value];
   }
 
   /** An int64 or uint64 as a number; beyond 2^53 not a safe integer any more. */

@@ -9,14 +9,24 @@ import { END, lengthDelimited, readMessage, varint } from "./message-reader.ts";
 
 export type ModelReference = { model: string; version?: string };
 
-/** Their methods are not there yet. */
-const HTTP_ONLY: readonly string[] = ["model_repository", "model_configuration", "statistics"];
-
 const NAME = lengthDelimited(1);
 const VERSION = lengthDelimited(2);
 
-/** `ModelReadyRequest` and `ModelMetadataRequest`. @throws {MalformedBodyError} {InvalidInputError} */
+/** `ModelReadyRequest`, `ModelMetadataRequest` and `ModelConfigRequest`. @throws {MalformedBodyError} {InvalidInputError} */
 export function readModelReference(bytes: Uint8Array, what: string): ModelReference {
+  const { name, version } = readNames(bytes, what);
+  const model = readName(name, "name");
+  return version === "" ? { model } : { model, version };
+}
+
+/** `ModelStatisticsRequest`, which may mean all models. @throws {MalformedBodyError} {InvalidInputError} */
+export function readStatisticsReference(bytes: Uint8Array): Partial<ModelReference> {
+  const what = "ModelStatisticsRequest";
+  const { name, version } = readNames(bytes, what);
+  return name === "" && version === "" ? {} : readModelReference(bytes, what);
+}
+
+function readNames(bytes: Uint8Array, what: string): { name: string; version: string } {
   const read = { name: "", version: "" };
   readMessage(bytes, what, (reader, end) => {
     for (let key = reader.next(end); key !== END; key = reader.next(end))
@@ -24,8 +34,7 @@ export function readModelReference(bytes: Uint8Array, what: string): ModelRefere
       else if (key === VERSION) read.version = reader.text();
       else reader.pass(key);
   });
-  const model = readName(read.name, "name");
-  return read.version === "" ? { model } : { model, version: read.version };
+  return read;
 }
 
 /** `ServerLiveResponse`, `ServerReadyResponse` and `ModelReadyResponse`. */
@@ -33,11 +42,10 @@ export function printFlag(value: boolean): Buffer {
   return asBuffer(new BinaryWriter().uint32(varint(1)).bool(value).finish());
 }
 
-/** `ServerMetadataResponse`: the extensions that work over gRPC. */
+/** `ServerMetadataResponse`. */
 export function printServerMetadata({ name, version, extensions }: ServerMetadata): Buffer {
   const writer = new BinaryWriter().uint32(NAME).string(name).uint32(VERSION).string(version);
-  for (const extension of extensions)
-    if (!HTTP_ONLY.includes(extension)) writer.uint32(lengthDelimited(3)).string(extension);
+  for (const extension of extensions) writer.uint32(lengthDelimited(3)).string(extension);
   return asBuffer(writer.finish());
 }
 
