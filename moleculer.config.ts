@@ -7,6 +7,7 @@ import type { BrokerOptions, Middleware } from "moleculer";
 import { type Config, readConfig } from "./lib/config.ts";
 import "./mixins/config.ts";
 import { callMetricsMiddleware } from "./mixins/call-metrics.ts";
+import { cancellationMiddleware } from "./mixins/cancellation.ts";
 import { eventLoopMiddleware } from "./mixins/event-loop.ts";
 import { livenessMiddleware } from "./mixins/liveness.ts";
 import { metricsPageMiddleware } from "./mixins/metrics-page.ts";
@@ -59,7 +60,7 @@ export function brokerOptions(config: Config): BrokerOptions {
     middlewares: [
       eventLoopMiddleware(),
       ...(config.metricsPort > 0 ? [metricsPageMiddleware(config.http.host, config.metricsPort)] : []),
-      ...(cluster ? [livenessMiddleware()] : []),
+      ...(cluster ? [livenessMiddleware(), cancellationMiddleware()] : []),
       ...["ActionHook", "Validator", "Bulkhead", "Cacher", "ContextTracker", "CircuitBreaker", "Timeout"],
       // Functions of the broker are accepted, though the typings do not say so.
       quietRetryMiddleware as unknown as Middleware,

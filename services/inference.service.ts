@@ -9,10 +9,12 @@ import { ModelServer } from "../lib/serving/model-server.ts";
 import { PredictionCache } from "../lib/serving/prediction-cache.ts";
 import { RedisCache } from "../lib/serving/redis-cache.ts";
 import { SyncLoop } from "../lib/serving/sync-loop.ts";
+import { CancellableCalls } from "../mixins/cancellation.ts";
 import { broadcastOf, callOf, configOf, isOffered } from "../mixins/config.ts";
 import { metricsMixin, type WithMetrics } from "../mixins/metrics.ts";
 
-type Inference = Service & WithMetrics & { models: ModelServer; registrySync: SyncLoop };
+type Inference = Service &
+  WithMetrics & { models: ModelServer; registrySync: SyncLoop; calls: CancellableCalls };
 type Schema = ServiceSchema<
   Record<string, unknown>,
   Record<string, unknown>,
@@ -34,9 +36,18 @@ export default {
   actions: {
     predict: {
       ...IDEMPOTENT,
+      cancelledBy: "inference.cancel",
       // The request is checked, and refused field by field, against the model it names.
       handler(this: Inference, ctx: Context<ActionParams<"inference.predict">>) {
-        return this.models.predict(ctx.params, { deadlineMs: deadlineOf(ctx), signal: signalOf(ctx) });
+        return this.calls.run(ctx, (signal) =>
+          this.models.predict(ctx.params, { deadlineMs: deadlineOf(ctx), signal }),
+        );
+      },
+    },
+    cancel: {
+      params: { $$strict: true, call: "string|min:1|max:64" },
+      handler(this: Inference, ctx: Context<ActionParams<"inference.cancel">>) {
+        this.calls.cancel(ctx.nodeID, ctx.params.call);
       },
     },
     metadata: {
@@ -84,6 +95,10 @@ export default {
     "$broker.started"(this: Inference) {
       this.registrySync?.start();
     },
+  },
+
+  created(this: Inference) {
+    this.calls = new CancellableCalls();
   },
 
   async started(this: Inference) {
@@ -152,10 +167,4 @@ function deadlineOf(ctx: Context): number | undefined {
   const ownMs = configOf(ctx.broker).inference.timeoutMs;
   const callMs = ctx.options.timeout;
   return callMs ? Math.min(callMs, ownMs) : ownMs;
-}
-
-/** The caller's, where it calls from this process: a signal does not travel. */
-function signalOf({ options }: Context): AbortSignal | undefined {
-  const { signal } = options as { signal?: unknown };
-  return signal instanceof AbortSignal ? signal : undefined;
 }

@@ -99,6 +99,8 @@ export interface Actions {
   };
 
   "inference.predict": { params: PredictRequest; result: PredictResponse };
+  /** Gives up a prediction that the calling node has asked this one for, by the id of that call, unless it has begun. */
+  "inference.cancel": { params: { call: string }; result: undefined };
   "inference.metadata": { params: { model: string; version?: string }; result: ModelMetadata };
   /** Without a model: whether every model of the registry that should be served is loaded on this node. */
   "inference.ready": { params: { model?: string; version?: string }; result: Readiness };
@@ -121,7 +123,7 @@ export type CallEach = <A extends ActionName>(
 
 /**
  * `signal` aborts when nobody waits for the answer any more: what has not begun is then left undone. It is heard where
- * the action runs in this process; on another node the work goes on until its deadline.
+ * the action runs in this process, and on another node if the action says what cancels it (mixins/cancellation.ts).
  */
 export type Call = <A extends ActionName>(
   action: A,

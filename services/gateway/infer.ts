@@ -7,6 +7,7 @@ import type { IncomingMessage } from "node:http";
 import { InvalidInputError } from "../../lib/errors.ts";
 import { readBody } from "../../lib/http/body.ts";
 import type { Exchange, Reply } from "../../lib/http/exchange.ts";
+import { hangUpSignal } from "../../lib/http/hang-up.ts";
 import { type InferRequest, parseInferRequest } from "../../lib/oip/infer-request.ts";
 import { type InferAnswer, printInferResponse } from "../../lib/oip/infer-response.ts";
 import { assertWithin, INFERENCE_HEADER, readHeaderBytes } from "../../lib/oip/inference-header.ts";
@@ -28,7 +29,7 @@ export async function infer(backend: Backend, { request, params }: Exchange): Pr
       ? await rawRequest(backend, body, model!, version)
       : parseInferRequest(body, model!, version, headerBytes);
   applyCacheHeader(request, parsed.request);
-  const response = await predict(backend, parsed.request);
+  const response = await predict(backend, parsed.request, { signal: hangUpSignal(request) });
   const printed = wantsClasses(parsed.form) ? await withClasses(backend, response, parsed) : response;
   return replyOf(printInferResponse(printed, parsed.id, parsed.form));
 }

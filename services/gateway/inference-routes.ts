@@ -3,6 +3,7 @@
 import { errorType } from "../../lib/errors.ts";
 import { readBody } from "../../lib/http/body.ts";
 import { type Exchange, json, type Reply, type Route } from "../../lib/http/exchange.ts";
+import { hangUpSignal } from "../../lib/http/hang-up.ts";
 import { type ImageBody, imagePredictRequest, parseImageBody } from "../../lib/images/predict-request.ts";
 import { printImageResponse } from "../../lib/images/predict-response.ts";
 import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
@@ -66,7 +67,7 @@ async function predictImage(backend: Backend, { request }: Exchange): Promise<Re
   const metadata = known instanceof Promise ? await known : known;
   const image = imagePredictRequest(body, metadata);
   applyCacheHeader(request, image.request);
-  const response = await predict(backend, image.request);
+  const response = await predict(backend, image.request, { signal: hangUpSignal(request) });
   return { status: 200, body: printImageResponse(response, metadata.labels, image.batch) };
 }
 

@@ -7,7 +7,13 @@
 import { InvalidInputError, MethodNotAllowedError, ModelVersionNotFoundError } from "../../lib/errors.ts";
 import { readBody } from "../../lib/http/body.ts";
 import { type Exchange, json, type Reply, type Route } from "../../lib/http/exchange.ts";
-import type { ModelMetadata, PredictRequest, VersionState } from "../../lib/protocol/inference.ts";
+import { hangUpSignal } from "../../lib/http/hang-up.ts";
+import type {
+  ModelMetadata,
+  PredictRequest,
+  PredictResponse,
+  VersionState,
+} from "../../lib/protocol/inference.ts";
 import { readExampleRequest } from "../../lib/tfserving/example-request.ts";
 import { printClassifyResponse, printRegressResponse } from "../../lib/tfserving/example-response.ts";
 import { readPredictRequest } from "../../lib/tfserving/predict-request.ts";
@@ -80,15 +86,13 @@ async function readCall(backend: Backend, { request, params }: Exchange, verb: V
 async function answerPredict(backend: Backend, exchange: Exchange): Promise<Reply> {
   const { body, metadata, version } = await readCall(backend, exchange, "predict");
   const { request, format } = readPredictRequest(body, metadata, version);
-  applyCacheHeader(exchange.request, request);
-  return reply(printPredictResponse(await predict(backend, request), format));
+  return reply(printPredictResponse(await answered(backend, exchange, request), format));
 }
 
 async function answerClassify(backend: Backend, exchange: Exchange): Promise<Reply> {
   const { body, metadata, version } = await readCall(backend, exchange, "classify");
   const request = readExampleRequest(body, metadata, version, scoresOutput(metadata).name);
-  applyCacheHeader(exchange.request, request);
-  const response = await predict(backend, request);
+  const response = await answered(backend, exchange, request);
   // What is remembered of the model may be of the version before: labels must be those of what answered.
   const { labels } =
     response.version === metadata.version
@@ -100,8 +104,16 @@ async function answerClassify(backend: Backend, exchange: Exchange): Promise<Rep
 async function answerRegress(backend: Backend, exchange: Exchange): Promise<Reply> {
   const { body, metadata, version } = await readCall(backend, exchange, "regress");
   const request = readExampleRequest(body, metadata, version, valueOutput(metadata).name);
-  applyCacheHeader(exchange.request, request);
-  return reply(printRegressResponse(await predict(backend, request), rowsOf(request)));
+  return reply(printRegressResponse(await answered(backend, exchange, request), rowsOf(request)));
+}
+
+function answered(
+  backend: Backend,
+  { request: from }: Exchange,
+  request: PredictRequest,
+): Promise<PredictResponse> {
+  applyCacheHeader(from, request);
+  return predict(backend, request, { signal: hangUpSignal(from) });
 }
 
 async function answerMetadata(backend: Backend, { params }: Exchange): Promise<Reply> {
