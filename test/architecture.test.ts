@@ -46,6 +46,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   conversion: ["data", "nn", "protocol", "runtime", "store", "store/store.ts", "tensor", "training"],
   evaluation: ["data", "metrics", "protocol", "runtime", "store", "store/store.ts", "tensor"],
   registry: ["protocol", "store/store.ts"],
+  ensemble: ["onnx", "protocol", "registry", "tensor"],
   serving: ["protocol", "runtime", "store/store.ts", "tensor"],
   http: [],
   oip: ["http", "protocol", "tensor"],

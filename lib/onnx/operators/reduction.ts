@@ -27,6 +27,20 @@ const arg: ShapeRule = (n) => [
   { datatype: "INT64", shape: reduced(n, [n.int("axis", 0)], n.int("keepdims", 1) === 1) },
 ];
 
+/** The largest elements along an axis, and where they are. */
+const topK: ShapeRule = (n) => {
+  const { datatype, shape } = n.input(0);
+  const axis = n.axis(n.int("axis", -1), shape.length);
+  const k = n.constant(1)[0]!;
+  const size = shape[axis]!;
+  if (typeof size === "number" && k > size) n.fail(`${k} elements of ${size}`);
+  const kept = shape.with(axis, k);
+  return [
+    { datatype, shape: kept },
+    { datatype: "INT64", shape: [...kept] },
+  ];
+};
+
 /** Outputs the loss (a scalar unless reduction is "none") and, on request, the log-probabilities. */
 const crossEntropy: ShapeRule = (n) => {
   const [scores, labels] = [n.input(0), n.input(1)];
@@ -52,5 +66,6 @@ export const reduction: Record<string, ShapeRule> = {
   ReduceSumSquare: reduce,
   ArgMax: arg,
   ArgMin: arg,
+  TopK: topK,
   SoftmaxCrossEntropyLoss: crossEntropy,
 };

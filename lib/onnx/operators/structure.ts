@@ -152,9 +152,20 @@ const pad: ShapeRule = (n) => {
   return [{ datatype: x.datatype, shape }];
 };
 
-/** By scales alone (input 2); named sizes stay. */
+/** By scales (input 2), named sizes stay; or to sizes (input 3), of all axes or of those that `axes` names. */
 const resize: ShapeRule = (n) => {
   const x = n.input(0);
+  if (n.has(3)) {
+    const sizes = n.constant(3);
+    const axes = (n.ints("axes") ?? x.shape.map((_, i) => i)).map((axis) => n.axis(axis, x.shape.length));
+    if (sizes.length !== axes.length) n.fail(`${sizes.length} sizes for ${axes.length} axes`);
+    return [
+      {
+        datatype: x.datatype,
+        shape: x.shape.map((size, i) => (axes.includes(i) ? sizes[axes.indexOf(i)]! : size)),
+      },
+    ];
+  }
   const scales = n.constant(2);
   if (scales.length !== x.shape.length) n.fail(`${scales.length} scales do not fit ${describe(x.shape)}`);
   const shape = x.shape.map((size, i) =>
