@@ -26,7 +26,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   nn: ["onnx", "protocol", "random"],
   optim: ["nn", "onnx"],
   data: ["random", "tensor"],
-  runtime: ["protocol", "store", "store/store.ts", "tensor"],
+  runtime: ["protocol", "random", "store", "store/store.ts", "tensor"],
   metrics: ["protocol"],
   formats: ["tensor"],
   training: [

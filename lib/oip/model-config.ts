@@ -1,11 +1,7 @@
 /** Open Inference Protocol v2, model configuration extension: how a model is served, in Triton's terms. */
 
 import type { ModelMetadata } from "../protocol/inference.ts";
-import type {
-  ExecutionProvider,
-  ModelConfiguration,
-  WarmupRequest,
-} from "../protocol/model-configuration.ts";
+import type { ModelConfiguration, WarmupRequest } from "../protocol/model-configuration.ts";
 import type { Datatype } from "../tensor/datatype.ts";
 import type { TensorSpec } from "../tensor/tensor.ts";
 

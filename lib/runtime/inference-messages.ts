@@ -3,6 +3,7 @@
  * by exactly one message with that `seq`; a worker answers in the order it was asked.
  */
 
+import type { ExecutionProvider, WarmupRequest } from "../protocol/model-configuration.ts";
 import type { ModelSignature } from "../protocol/models.ts";
 import type { RunTimes } from "../protocol/statistics.ts";
 import type { StoreLocation } from "../store/store.ts";
@@ -18,8 +19,18 @@ export type LoadedModel = {
   batchable: boolean;
 };
 
+/** How each instance of a model is made. */
+export type InstanceOptions = {
+  /** @default 1 */
+  intraOpThreads?: number | undefined;
+  /** @default "cpu" */
+  provider?: ExecutionProvider | undefined;
+  /** Run after one request of zeros, where the shapes allow that. @default none */
+  warmup?: readonly WarmupRequest[] | undefined;
+};
+
 export type ToWorker =
-  | { kind: "load"; seq: number; id: string; source: ModelSource }
+  | { kind: "load"; seq: number; id: string; source: ModelSource; options: InstanceOptions }
   | { kind: "unload"; seq: number; id: string }
   /** `outputs` undefined: all, in the model's order. */
   | { kind: "run"; seq: number; id: string; feeds: Tensor[]; outputs: readonly string[] | undefined }
@@ -36,3 +47,7 @@ export type FromWorker =
 export const LOAD_REFUSED = "LOAD_REFUSED";
 /** `type` of a failure that the runtime itself reported while running. */
 export const RUN_REFUSED = "RUN_REFUSED";
+/** `type` of a model's configuration that this version, or this node, cannot follow. */
+export const CONFIGURATION_REFUSED = "CONFIGURATION_REFUSED";
+
+export class ConfigurationRefused extends Error {}

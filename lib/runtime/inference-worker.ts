@@ -6,12 +6,17 @@
 
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
+import { errorMessage } from "../errors.ts";
+import type { WarmupRequest } from "../protocol/model-configuration.ts";
 import type { ModelSignature } from "../protocol/models.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { rowsAreIndependent, runFilled } from "./batch-probe.ts";
 import { flattenError } from "./flat-error.ts";
 import {
+  CONFIGURATION_REFUSED,
+  ConfigurationRefused,
   type FromWorker,
+  type InstanceOptions,
   LOAD_REFUSED,
   type LoadedModel,
   type ModelSource,
@@ -20,23 +25,12 @@ import {
 } from "./inference-messages.ts";
 import { NativeGate } from "./native-gate.ts";
 import { fromOrt, signatureOf, toOrt } from "./ort-tensor.ts";
+import { sessionOptions } from "./session-options.ts";
+import { warmupFeeds } from "./warmup-feeds.ts";
 
 if (isMainThread || !parentPort) throw new Error("inference-worker.ts is the entry of a worker thread");
 const port = parentPort;
 const gate = new NativeGate((workerData as { gate: SharedArrayBuffer }).gate);
-
-const SESSION_OPTIONS: InferenceSession.SessionOptions = {
-  executionProviders: ["cpu"],
-  graphOptimizationLevel: "all",
-  executionMode: "sequential",
-  // Parallelism comes from the number of workers; threads inside a run would fight over the same cores.
-  intraOpNumThreads: 1,
-  interOpNumThreads: 1,
-  // Failures are answered, with the runtime's reason; it need not print them as well.
-  logSeverityLevel: 4,
-  // A spinning thread pool takes the core from the broker.
-  extra: { session: { intra_op: { allow_spinning: "0" }, inter_op: { allow_spinning: "0" } } },
-};
 
 const sessions = new Map<string, InferenceSession>();
 const send = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
@@ -61,7 +55,7 @@ async function answer(message: ToWorker): Promise<void> {
       case "run":
         return await run(seq, message.id, message.feeds, message.outputs);
       case "load":
-        return send({ kind: "loaded", seq, model: await load(message.id, message.source) });
+        return send({ kind: "loaded", seq, model: await load(message) });
       case "unload":
         await unload(message.id);
         return send({ kind: "done", seq });
@@ -73,12 +67,14 @@ async function answer(message: ToWorker): Promise<void> {
         message satisfies never;
     }
   } catch (error) {
-    send({
-      kind: "failed",
-      seq,
-      error: flattenError(error, message.kind === "load" ? LOAD_REFUSED : RUN_REFUSED),
-    });
+    send({ kind: "failed", seq, error: flattenError(error, failureType(message.kind, error)) });
   }
+}
+
+/** Of what is not one of Moiety's own errors. */
+function failureType(kind: ToWorker["kind"], error: unknown): string {
+  if (error instanceof ConfigurationRefused) return CONFIGURATION_REFUSED;
+  return kind === "load" ? LOAD_REFUSED : RUN_REFUSED;
 }
 
 async function run(seq: number, id: string, feeds: Tensor[], outputs: readonly string[] | undefined) {
@@ -108,20 +104,33 @@ async function run(seq: number, id: string, feeds: Tensor[], outputs: readonly s
   send({ kind: "ran", seq, outputs: tensors, times }, transfer);
 }
 
-async function load(id: string, source: ModelSource): Promise<LoadedModel> {
+async function load({ id, source, options }: ToWorker & { kind: "load" }): Promise<LoadedModel> {
   if (sessions.has(id)) throw new Error(`model ${id} is already loaded in this worker`);
   const bytes = "bytes" in source ? source.bytes : await readArtifact(source);
-  const session = await gate.through(() => InferenceSession.create(bytes, SESSION_OPTIONS));
+  const session = await create(bytes, options);
   try {
     const signature = signatureOf(session);
     const zero = await gate.through(() => warmUp(session, signature));
     const batchable =
       zero !== undefined && (await gate.through(() => rowsAreIndependent(session, signature, zero)));
+    for (const [i, request] of (options.warmup ?? []).entries())
+      await warmUpWith(session, request, signature, `warmup[${i}]`);
     sessions.set(id, session);
     return { signature, batchable };
   } catch (error) {
     await gate.through(() => session.release());
     throw error;
+  }
+}
+
+async function create(bytes: Uint8Array, options: InstanceOptions): Promise<InferenceSession> {
+  const made = sessionOptions(options);
+  try {
+    return await gate.through(() => InferenceSession.create(bytes, made));
+  } catch (error) {
+    if (made.executionProviders[0] === "cpu") throw error;
+    const reason = errorMessage(error).trim();
+    throw new ConfigurationRefused(`execution provider ${options.provider} cannot run it here: ${reason}`);
   }
 }
 
@@ -147,6 +156,22 @@ async function warmUp(session: InferenceSession, signature: ModelSignature): Pro
   } catch (error) {
     if (sizesKnown) throw error;
     return undefined;
+  }
+}
+
+/** A request of the model's configuration, as often as that says. @throws {ConfigurationRefused} */
+async function warmUpWith(
+  session: InferenceSession,
+  request: WarmupRequest,
+  signature: ModelSignature,
+  which: string,
+): Promise<void> {
+  try {
+    const feeds = warmupFeeds(request, signature).map((tensor) => [tensor.name, toOrt(tensor)] as const);
+    for (let i = 0; i < (request.count ?? 1); i++)
+      await gate.through(() => session.run(Object.fromEntries(feeds)));
+  } catch (error) {
+    throw new ConfigurationRefused(`its ${which} failed: ${errorMessage(error)}`);
   }
 }
 

@@ -9,7 +9,13 @@ import { DeadlineExceededError, errorMessage, WorkerCrashedError } from "../erro
 import type { RunTimes } from "../protocol/statistics.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { reviveError } from "./flat-error.ts";
-import type { FromWorker, LoadedModel, ModelSource, ToWorker } from "./inference-messages.ts";
+import type {
+  FromWorker,
+  InstanceOptions,
+  LoadedModel,
+  ModelSource,
+  ToWorker,
+} from "./inference-messages.ts";
 import { NativeGate } from "./native-gate.ts";
 
 type Reply = Exclude<FromWorker, { kind: "started" } | { kind: "failed" }>;
@@ -58,10 +64,15 @@ export class PoolWorker {
     });
   }
 
-  async load(id: string, source: ModelSource, timeoutMs: number): Promise<LoadedModel> {
+  async load(
+    id: string,
+    source: ModelSource,
+    options: InstanceOptions,
+    timeoutMs: number,
+  ): Promise<LoadedModel> {
     this.loads++;
     try {
-      const reply = await this.#ask({ kind: "load", id, source }, [], timeoutMs);
+      const reply = await this.#ask({ kind: "load", id, source, options }, [], timeoutMs);
       if (reply.kind !== "loaded") throw new Error(`unexpected reply ${reply.kind}`);
       this.models.add(id);
       return reply.model;

@@ -16,7 +16,7 @@ import { openStore } from "../store/open-store.ts";
 import type { StoreLocation } from "../store/store.ts";
 import type { Datatype, TensorData } from "../tensor/datatype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { InferencePool } from "./worker-pool.ts";
+import { InferencePool, type LoadOptions } from "./worker-pool.ts";
 
 const counted: string[] = [];
 const metrics = { increment: (name: string) => void counted.push(name), set() {}, observe() {} };
@@ -149,6 +149,58 @@ describe("a pool of inference workers", () => {
     expect(errorType(await failure(pool.run(affine, () => x(0, 0, 0))))).toBe("UNAVAILABLE");
     await pool.load(affine, { bytes: affineModel({ scale: 10 }) });
     expect((await pool.run(affine, () => x(1, 1, 1)))[0]!.data).toEqual(new Float32Array([11, 11, 11]));
+  });
+
+  describe("follows how instances are configured", () => {
+    const holders = (id: string) => pool.workers.filter((worker) => worker.models.has(id));
+
+    it("holds a model in as many threads as it says, and spreads several", async () => {
+      const other = { model: "other", version: "1" };
+      await pool.load(affine, { bytes: affineModel() }, { workers: 1 });
+      await pool.load(other, { bytes: affineModel() }, { workers: 1 });
+      expect(holders("affine/1")).toHaveLength(1);
+      expect(holders("other/1")).toHaveLength(1);
+      expect(holders("affine/1")).not.toEqual(holders("other/1"));
+      expect((await pool.run(affine, () => x(1, 1, 1)))[0]!.data).toEqual(new Float32Array([3, 3, 3]));
+    });
+
+    it("gives the place of a thread that stopped to its successor", async () => {
+      await pool.load(affine, { bytes: affineModel() }, { workers: 1 });
+      holders("affine/1")[0]!.kill("by the test");
+      const answers = await Promise.all([1, 2, 3].map((i) => pool.run(affine, () => x(i, i, i))));
+      expect(answers.map(([y]) => y!.data[0])).toEqual([3, 5, 7]);
+      expect(holders("affine/1")).toHaveLength(1);
+    });
+
+    it("holds the same version twice, apart", async () => {
+      await pool.load(affine, { bytes: affineModel() });
+      const beside = { ...affine, instance: 1 };
+      await pool.load(beside, { bytes: affineModel({ scale: 10 }) }, { workers: 1, intraOpThreads: 2 });
+      expect((await pool.run(beside, () => x(1, 1, 1)))[0]!.data).toEqual(new Float32Array([11, 11, 11]));
+      await pool.unload(affine);
+      expect((await pool.run(beside, () => x(2, 2, 2)))[0]!.data).toEqual(new Float32Array([21, 21, 21]));
+    });
+
+    it.each<[string, LoadOptions]>([
+      [
+        "Loading model 'affine' failed: its warmup[1] failed: the model has no input \"y\", but x",
+        { warmup: [{ rows: 8 }, { inputs: { y: { values: "zeros" } } }] },
+      ],
+      ["Loading model 'affine' failed: execution provider dml is not offered", { provider: "dml" }],
+    ])("refuses to load with: %s", async (message, options) => {
+      if (process.platform === "win32") return;
+      const error = await failure(pool.load(affine, { bytes: affineModel() }, options));
+      expect(errorType(error)).toBe("LOAD_FAILED");
+      expect(error.message).toContain(message);
+      await pool.load(affine, { bytes: affineModel() }, { warmup: [{ rows: 8, count: 3 }] });
+      expect((await pool.run(affine, () => x(1, 1, 1)))[0]!.data).toEqual(new Float32Array([3, 3, 3]));
+    });
+
+    it("refuses what the runtime refuses of a warm-up", async () => {
+      const inputs = { index: { values: [99] }, x: { shape: [1, 2], values: "random" as const } };
+      const loading = pool.load(affine, { bytes: lookupModel(10) }, { warmup: [{ inputs }] });
+      expect((await failure(loading)).message).toMatch(/warmup\[0\] failed: .*99/);
+    });
   });
 
   it("gives up a run that takes too long, replaces its worker and answers the next", async () => {

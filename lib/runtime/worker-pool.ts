@@ -1,5 +1,5 @@
 /**
- * A pool of inference threads, each holding a session of every loaded model. It hands runs to idle threads, replaces
+ * A pool of inference threads, each holding a session of every loaded model, or of those it was chosen for. It hands runs to idle threads, replaces
  * a thread that stopped (with its models, after a back-off), repeats what the dead thread had in flight once, and
  * loads new models thread after thread so that the others go on answering.
  *
@@ -13,19 +13,28 @@ import {
   DrainingError,
   ExecutionError,
   errorType,
+  LoadFailedError,
   ModelCorruptError,
   UnavailableError,
 } from "../errors.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
 import type { RunTimes } from "../protocol/statistics.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { LOAD_REFUSED, type LoadedModel, type ModelSource, RUN_REFUSED } from "./inference-messages.ts";
+import {
+  CONFIGURATION_REFUSED,
+  LOAD_REFUSED,
+  type LoadedModel,
+  type ModelSource,
+  RUN_REFUSED,
+} from "./inference-messages.ts";
+import { type ModelName, modelId } from "./model-name.ts";
+import { type LoadOptions, Placement } from "./placement.ts";
 import { PoolWorker } from "./pool-worker.ts";
 import { within } from "./within.ts";
 
 export type { LoadedModel, ModelSource } from "./inference-messages.ts";
-
-export type ModelName = { model: string; version: string };
+export { type ModelName, modelId } from "./model-name.ts";
+export type { LoadOptions } from "./placement.ts";
 
 export type PoolOptions = {
   /** Threads. */
@@ -60,7 +69,7 @@ export class InferencePool {
   readonly #workers = new Set<PoolWorker>();
   /** The workers and those given up whose threads have not ended yet. */
   readonly #threads = new Set<PoolWorker>();
-  readonly #models = new Map<string, { name: ModelName; source: ModelSource }>();
+  readonly #models = new Map<string, Placement<PoolWorker>>();
   readonly #waiters = new Set<Waiter>();
   readonly #roomListeners = new Set<() => void>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -91,31 +100,41 @@ export class InferencePool {
   }
 
   /**
-   * Loads a model in every thread and runs it once. With `bytes` the pool keeps them, for threads to come.
+   * Loads a model in every thread, or in as many as `options` says, and warms it up there. With `bytes` the pool keeps
+   * them, for threads to come.
    * @throws {ModelCorruptError} with the runtime's reason; the threads and other models are untouched
+   * @throws {LoadFailedError} when `options` do not fit the model or this machine
    * @throws errors of the store, by `type`
    */
-  load(name: ModelName, source: ModelSource): Promise<LoadedModel> {
+  load(name: ModelName, source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
     // One load at a time: each takes a thread from the predictions.
-    const turn = this.#loads.then(() => this.#load(name, source));
+    const turn = this.#loads.then(() => this.#load(name, source, options));
     this.#loads = turn.catch(() => {});
     return turn;
   }
 
-  async #load(name: ModelName, source: ModelSource): Promise<LoadedModel> {
+  async #load(name: ModelName, source: ModelSource, options: LoadOptions): Promise<LoadedModel> {
     const id = modelId(name);
     if (this.#state !== "running") throw new DrainingError("The inference pool");
     if (this.#models.has(id)) throw new Error(`model ${id} is already loaded`);
     await this.started();
-    const [first, ...others] = this.#workers;
+    const [first] = this.#leastLoaded();
     if (!first) throw new UnavailableError("Inference", "no worker is running");
-    const loaded = await this.#loadInto(first, name, source);
-    this.#models.set(id, { name, source });
-    // Half of the others at a time: what one thread could load, the others can, and predictions go on meanwhile.
-    const step = Math.max(1, Math.ceil(others.length / 2));
+    const loaded = await this.#loadInto(first, name, source, options);
+    const placement = new Placement(name, source, options, first);
+    this.#models.set(id, placement);
+    if (!first.alive) placement.leave(first);
+    // Those that started meanwhile did not know of it. Half of the others at a time: what one thread could load, the
+    // others can, and predictions go on meanwhile.
+    const others = this.#leastLoaded();
+    const step = Math.max(1, Math.ceil((others.length - 1) / 2));
     for (let i = 0; i < others.length; i += step)
       await Promise.all(others.slice(i, i + step).map((worker) => this.#restore(worker)));
     return loaded;
+  }
+
+  #leastLoaded(): PoolWorker[] {
+    return [...this.#workers].sort((a, b) => a.models.size - b.models.size);
   }
 
   /** Frees a model's sessions after the runs before it. Unknown ids are no error. */
@@ -279,6 +298,7 @@ export class InferencePool {
 
   #replace(worker: PoolWorker, livedMs: number): void {
     this.#workers.delete(worker);
+    for (const placement of this.#models.values()) placement.leave(worker);
     if (this.#state === "closed") return;
     this.#options.metrics.increment("moiety.inference.worker.restarts");
     this.#quickCrashes = livedMs > HEALTHY_AFTER_MS ? 0 : this.#quickCrashes + 1;
@@ -290,24 +310,33 @@ export class InferencePool {
 
   /** Loads what this thread lacks; what cannot be loaded now (the store is away) is tried again. */
   async #restore(worker: PoolWorker, backoffMs = 1000): Promise<void> {
-    for (const [id, { name, source }] of this.#models) {
-      if (!worker.alive || worker.models.has(id) || this.#state === "closed") continue;
-      await this.#loadInto(worker, name, source).catch(() => {});
+    for (const [id, placement] of this.#models) {
+      if (!worker.alive || this.#state === "closed" || !placement.wants(worker)) continue;
+      placement.take(worker);
+      const { name, source, options } = placement;
+      await this.#loadInto(worker, name, source, options).catch(() => placement.leave(worker));
       // It may have been unloaded everywhere else in the meantime.
       if (!this.#models.has(id)) await worker.unload(id, this.#options.loadTimeoutMs).catch(() => {});
     }
-    const lacking = [...this.#models.keys()].some((id) => !worker.models.has(id));
+    const lacking = [...this.#models.values()].some((placement) => placement.wants(worker));
     if (lacking && worker.alive)
       this.#after(backoffMs, () => void this.#restore(worker, Math.min(backoffMs * 2, 30_000)));
   }
 
-  async #loadInto(worker: PoolWorker, name: ModelName, source: ModelSource): Promise<LoadedModel> {
+  async #loadInto(
+    worker: PoolWorker,
+    name: ModelName,
+    source: ModelSource,
+    options: LoadOptions,
+  ): Promise<LoadedModel> {
     try {
-      return await worker.load(modelId(name), source, this.#options.loadTimeoutMs);
+      return await worker.load(modelId(name), source, options, this.#options.loadTimeoutMs);
     } catch (error) {
       const type = errorType(error);
+      const reason = (error as Error).message;
+      if (type === CONFIGURATION_REFUSED) throw new LoadFailedError(name.model, name.version, reason);
       if (type === LOAD_REFUSED || type === "INVALID_MODEL")
-        throw new ModelCorruptError(name.model, name.version, (error as Error).message);
+        throw new ModelCorruptError(name.model, name.version, reason);
       throw error;
     } finally {
       this.#offerRoom();
@@ -321,9 +350,4 @@ export class InferencePool {
     }, delayMs);
     this.#timers.add(timer);
   }
-}
-
-/** Versions are digits, so the last slash is unambiguous. */
-export function modelId({ model, version }: ModelName): string {
-  return `${model}/${version}`;
 }
