@@ -19,7 +19,12 @@ import type {
 import { NativeGate } from "./native-gate.ts";
 
 type Reply = Exclude<FromWorker, { kind: "started" } | { kind: "failed" }>;
-type Pending = { resolve(reply: Reply): void; reject(error: Error): void; timer: NodeJS.Timeout };
+type Pending = {
+  readonly seq: number;
+  resolve(reply: Reply): void;
+  reject(error: Error): void;
+  readonly timer: NodeJS.Timeout;
+};
 /** A message before it has its number. */
 type Question = ToWorker extends infer M ? (M extends ToWorker ? Omit<M, "seq"> : never) : never;
 
@@ -42,7 +47,8 @@ export class PoolWorker {
   alive = true;
   readonly #gate = new NativeGate();
   readonly #thread: Worker;
-  readonly #pending = new Map<number, Pending>();
+  /** A handful. No map: see lib/serving/deadlines.ts on collections that come and go with requests. */
+  #pending: Pending[] = [];
   readonly #ended = Promise.withResolvers<string>();
   readonly #ready = Promise.withResolvers<void>();
   #seq = 0;
@@ -134,7 +140,7 @@ export class PoolWorker {
         );
         this.kill(`${question.kind} did not end within ${timeoutMs} ms`);
       }, timeoutMs);
-      this.#pending.set(seq, { resolve, reject, timer });
+      this.#pending.push({ seq, resolve, reject, timer });
       try {
         this.#thread.postMessage({ ...question, seq }, transfer);
       } catch (error) {
@@ -154,9 +160,9 @@ export class PoolWorker {
   }
 
   #settle(seq: number): Pending | undefined {
-    const pending = this.#pending.get(seq);
-    if (!pending) return undefined;
-    this.#pending.delete(seq);
+    const index = this.#pending.findIndex((pending) => pending.seq === seq);
+    if (index < 0) return undefined;
+    const [pending] = this.#pending.splice(index, 1) as [Pending];
     clearTimeout(pending.timer);
     return pending;
   }
@@ -166,7 +172,7 @@ export class PoolWorker {
     this.alive = false;
     const crash = new WorkerCrashedError(this.name, reason);
     this.#ready.reject(crash);
-    for (const seq of [...this.#pending.keys()]) this.#settle(seq)?.reject(crash);
+    for (const { seq } of [...this.#pending]) this.#settle(seq)?.reject(crash);
     this.#ended.resolve(reason);
   }
 }

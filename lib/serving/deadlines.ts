@@ -2,6 +2,10 @@
  * Many deadlines behind one timer. Serving sets a deadline per request and nearly always meets it; a timer each
  * would cost more than the request's queueing. The timer stands at the earliest known deadline and, when it fires,
  * looks at what is still there.
+ *
+ * Items are kept in an array, each knowing its place. A `Set` would do, but V8 leaves in the table that a growing or
+ * shrinking one gives up both its entries and the way to the next table: once a table is in the old generation, all
+ * later ones, and the requests in them, stay until a full collection.
  */
 
 import type { Clock, Timer } from "./clock.ts";
@@ -9,12 +13,14 @@ import type { Clock, Timer } from "./clock.ts";
 export interface Expiring {
   /** In the clock's milliseconds; Infinity never expires. */
   readonly expiresAt: number;
+  /** Kept by `Deadlines`: its place there; -1 where it is in none. */
+  deadlineIndex: number;
   expire(): void;
 }
 
 export class Deadlines {
   readonly #clock: Clock;
-  readonly #items = new Set<Expiring>();
+  readonly #items: Expiring[] = [];
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
@@ -24,16 +30,24 @@ export class Deadlines {
 
   add(item: Expiring): void {
     if (item.expiresAt === Number.POSITIVE_INFINITY) return;
-    this.#items.add(item);
+    item.deadlineIndex = this.#items.push(item) - 1;
     if (item.expiresAt < this.#timerAt) this.#arm(item.expiresAt);
   }
 
   delete(item: Expiring): void {
-    this.#items.delete(item);
+    const index = item.deadlineIndex;
+    if (index < 0) return;
+    const last = this.#items.pop()!;
+    if (last !== item) {
+      this.#items[index] = last;
+      last.deadlineIndex = index;
+    }
+    item.deadlineIndex = -1;
   }
 
   close(): void {
-    this.#items.clear();
+    for (const item of this.#items) item.deadlineIndex = -1;
+    this.#items.length = 0;
     this.#disarm();
   }
 
@@ -55,7 +69,7 @@ export class Deadlines {
     let next = Number.POSITIVE_INFINITY;
     for (const item of [...this.#items]) {
       if (item.expiresAt <= now) {
-        this.#items.delete(item);
+        this.delete(item);
         item.expire();
       } else next = Math.min(next, item.expiresAt);
     }

@@ -17,6 +17,7 @@ export type Settle<T> = {
 export class Pending<T> implements Expiring {
   readonly expiresAt: number;
   settled = false;
+  deadlineIndex = -1;
   readonly #settle: Settle<T>;
   #unlisten: (() => void) | undefined;
 
