@@ -1,10 +1,12 @@
 /**
- * The life of a gRPC server, without TLS: listens or says why not, and stops within a bounded time. Stopping takes no
- * new connections and no new calls on those there are, lets calls in flight be answered, and cuts what is left.
+ * The life of a gRPC server, without TLS: listens or says why not, and stops within a bounded time. Stopping begins with a
+ * moment in which everything is answered as ever, so that clients can hear of it and go elsewhere; then no new connections
+ * are taken and no new calls on those there are, calls in flight are answered, and what is left in the end is cut.
  * Messages larger than the limit are refused with RESOURCE_EXHAUSTED, as sent and after decompression; a request that is
  * not complete in time with DEADLINE_EXCEEDED.
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import {
   Server,
   ServerCredentials,
@@ -32,16 +34,25 @@ const MAX_CONCURRENT_CALLS = 1024;
 /** A client that has gone without a word is noticed after both. */
 const KEEP_ALIVE_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 20_000;
+/** How long calls are answered as ever once the server is told to stop. */
+const NOTICE_MS = 500;
 
 export class GrpcServer {
   readonly #server: Server;
   readonly #options: GrpcServerOptions;
   #port: number | undefined;
+  /** Whether anybody has called. */
+  #called = false;
 
-  constructor(options: GrpcServerOptions, service: GrpcMethods) {
+  constructor(options: GrpcServerOptions, services: readonly GrpcMethods[]) {
     this.#options = options;
+    const deadline = requestDeadline(options.requestTimeoutMs);
+    const interceptor: ServerInterceptor = (method, call) => {
+      this.#called = true;
+      return method.requestStream ? new ServerInterceptingCall(call) : deadline(method, call);
+    };
     this.#server = new Server({
-      interceptors: [requestDeadline(options.requestTimeoutMs)],
+      interceptors: [interceptor],
       "grpc.max_receive_message_length": options.maxMessageBytes,
       // Answers are as large as the model makes them; clients have limits of their own.
       "grpc.max_send_message_length": -1,
@@ -51,7 +62,8 @@ export class GrpcServer {
       "grpc.keepalive_time_ms": KEEP_ALIVE_MS,
       "grpc.keepalive_timeout_ms": KEEP_ALIVE_TIMEOUT_MS,
     });
-    this.#server.addService(service.definition, service.implementation);
+    for (const { definition, implementation } of services)
+      this.#server.addService(definition, implementation);
   }
 
   /** Host and port, once listening. */
@@ -79,8 +91,13 @@ export class GrpcServer {
     });
   }
 
-  /** Resolves when every call is answered and every connection closed, after `timeoutMs` at the latest. */
-  async stop(timeoutMs: number): Promise<void> {
+  /**
+   * Resolves when every call is answered and every connection closed, after `timeoutMs` at the latest.
+   * @param endStreams called when clients have had time to hear of it: calls that would not end by themselves must end
+   */
+  async stop(timeoutMs: number, endStreams: () => void): Promise<void> {
+    if (this.#called) await delay(Math.min(NOTICE_MS, timeoutMs));
+    endStreams();
     const stopped = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     const cut = setTimeout(() => this.#server.forceShutdown(), timeoutMs);
     await stopped;
@@ -88,15 +105,22 @@ export class GrpcServer {
   }
 }
 
-/** Ends calls with one request that is not there in time. */
+/**
+ * Ends calls with one request that is not there in time. Whatever else ends a call before its request has come (a message
+ * that is refused, the client going away) is heard as a cancellation.
+ */
 function requestDeadline(timeoutMs: number): ServerInterceptor {
-  return ({ requestStream }, call) => {
-    if (requestStream) return new ServerInterceptingCall(call);
-    const late = setTimeout(
-      () => call.sendStatus(grpcStatus(new DeadlineExceededError("Receiving the request", timeoutMs))),
-      timeoutMs,
-    );
+  return (_, call) => {
+    let late: NodeJS.Timeout | undefined;
     const listener = new ServerListenerBuilder()
+      // Not sooner: of a call that was reset before it began nothing is heard any more, its end neither.
+      .withOnReceiveMetadata((metadata, next) => {
+        late = setTimeout(
+          () => call.sendStatus(grpcStatus(new DeadlineExceededError("Receiving the request", timeoutMs))),
+          timeoutMs,
+        );
+        next(metadata);
+      })
       .withOnReceiveHalfClose((next) => {
         clearTimeout(late);
         next();

@@ -6,7 +6,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServiceBroker } from "moleculer";
 import { RouteNotFoundError } from "../../lib/errors.ts";
-import { GrpcServer } from "../../lib/grpc/server.ts";
 import { answer } from "../../lib/http/answer.ts";
 import { errorAnswer } from "../../lib/http/error-answer.ts";
 import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
@@ -16,7 +15,7 @@ import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
 import { documentationRoutes } from "./documentation-routes.ts";
-import { GrpcService } from "./grpc-service.ts";
+import { GrpcGateway } from "./grpc.ts";
 import { inferenceRoutes } from "./inference-routes.ts";
 import { JobStreams, type StreamedEvent } from "./job-streams.ts";
 import { managementRoutes } from "./management-routes.ts";
@@ -45,9 +44,8 @@ export class Gateway {
   readonly #logger: Logger;
   readonly #settings: GatewaySettings;
   readonly #server: HttpServer;
-  readonly #grpc: GrpcService;
   /** Undefined where gRPC is switched off. */
-  readonly #grpcServer: GrpcServer | undefined;
+  readonly #grpc: GrpcGateway | undefined;
   readonly #metadata: MetadataCache;
   readonly #streams: JobStreams;
   #stopping = false;
@@ -83,19 +81,17 @@ export class Gateway {
       ...tfservingRoutes(backend),
       ...managementRoutes(backend),
     ];
-    this.#grpc = new GrpcService(backend, (method, type, error) =>
-      this.#logger.error(`gRPC ${method} failed (${type})`, error),
-    );
     const { port: grpcPort } = config.grpc;
     if (grpcPort !== undefined)
-      this.#grpcServer = new GrpcServer(
+      this.#grpc = new GrpcGateway(
+        backend,
         {
           host: config.http.host,
           port: grpcPort,
           maxMessageBytes: config.http.maxBodyBytes,
           requestTimeoutMs: settings.bodyTimeoutMs,
         },
-        this.#grpc,
+        (method, type, error) => this.#logger.error(`gRPC ${method} failed (${type})`, error),
       );
     const onError: ErrorHandler = (...failed) => this.fail(...failed);
     const documentation = documentationRoutes(backend, () => all);
@@ -112,7 +108,7 @@ export class Gateway {
 
   /** Where gRPC is spoken, host and port, once started; undefined where it is switched off. */
   get grpcAddress(): string | undefined {
-    return this.#grpcServer?.address;
+    return this.#grpc?.address;
   }
 
   /** Whether the node is starting or stopping, so that no new requests should come here. */
@@ -125,7 +121,7 @@ export class Gateway {
     await this.#server.start();
     this.#logger.info(`Listening on ${this.url}`);
     try {
-      await this.#grpcServer?.start();
+      await this.#grpc?.start();
     } catch (error) {
       await this.#server.stop(0);
       throw error;
@@ -136,9 +132,8 @@ export class Gateway {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#streams.close();
-    this.#grpc.close();
     const { stopTimeoutMs } = this.#settings;
-    await Promise.all([this.#server.stop(stopTimeoutMs), this.#grpcServer?.stop(stopTimeoutMs)]);
+    await Promise.all([this.#server.stop(stopTimeoutMs), this.#grpc?.stop(stopTimeoutMs)]);
   }
 
   onTraining<E extends StreamedEvent>(event: E, payload: Events[E]): void {
@@ -148,6 +143,7 @@ export class Gateway {
   /** A model has changed: what was known of it is asked for again. */
   onModel({ model }: { model: string }): void {
     this.#metadata.forget(model);
+    this.#grpc?.onModel();
   }
 
   notFound(request: IncomingMessage, response: ServerResponse): void {

@@ -10,13 +10,13 @@
 
 import {
   type handleUnaryCall,
-  type MethodDefinition,
   type ServerDuplexStream,
   type ServiceDefinition,
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { errorType } from "../../lib/errors.ts";
+import { bytesMethod } from "../../lib/grpc/bytes-method.ts";
 import { type GrpcStatus, grpcStatus } from "../../lib/grpc/status.ts";
 import { type InferMessage, readInferMessage } from "../../lib/oip/grpc/infer-message.ts";
 import { inferRequest } from "../../lib/oip/grpc/infer-request.ts";
@@ -52,9 +52,9 @@ import { configurationOf, indexOf, loadModel, statisticsOf, unloadModel } from "
 /** Answers one message with another. */
 type Method = (message: Buffer, terms: CallTerms) => Buffer | Promise<Buffer>;
 /** Hears of what went wrong here and not at the client. */
-type FaultListener = (method: string, type: string, error: unknown) => void;
+export type FaultListener = (method: string, type: string, error: unknown) => void;
 
-const SERVICE = "inference.GRPCInferenceService";
+export const OIP_SERVICE = "inference.GRPCInferenceService";
 
 export class GrpcService {
   readonly definition: ServiceDefinition;
@@ -89,8 +89,8 @@ export class GrpcService {
     };
     const unary = Object.entries(methods);
     this.definition = {
-      ...Object.fromEntries(unary.map(([name]) => [name, definitionOf(name, false)])),
-      ModelStreamInfer: definitionOf("ModelStreamInfer", true),
+      ...Object.fromEntries(unary.map(([name]) => [name, bytesMethod(OIP_SERVICE, name)])),
+      ModelStreamInfer: bytesMethod(OIP_SERVICE, "ModelStreamInfer", { requests: true, responses: true }),
     };
     this.implementation = {
       ...Object.fromEntries(unary.map(([name, method]) => [name, this.#unary(name, method)])),
@@ -173,7 +173,7 @@ export class GrpcService {
 
   #statusOf(method: string, error: unknown): GrpcStatus {
     const failure = grpcStatus(error);
-    if (failure.code === status.INTERNAL) this.#onFault(`${SERVICE}/${method}`, failure.type, error);
+    if (failure.code === status.INTERNAL) this.#onFault(`${OIP_SERVICE}/${method}`, failure.type, error);
     return failure;
   }
 }
@@ -184,17 +184,4 @@ function termsOf(deadline: Date | number, signal: AbortSignal): CallTerms {
   return deadline === Number.POSITIVE_INFINITY
     ? { signal }
     : { signal, timeoutMs: Math.max(1, Number(deadline) - Date.now()) };
-}
-
-function definitionOf(name: string, streamed: boolean): MethodDefinition<Buffer, Buffer> {
-  const asIs = (bytes: Buffer): Buffer => bytes;
-  return {
-    path: `/${SERVICE}/${name}`,
-    requestStream: streamed,
-    responseStream: streamed,
-    requestSerialize: asIs,
-    requestDeserialize: asIs,
-    responseSerialize: asIs,
-    responseDeserialize: asIs,
-  };
 }

@@ -1,0 +1,45 @@
+/**
+ * gRPC at the gateway: its services and the server they share. Shutting down, health says so first, while everything is
+ * still answered; then streams and watches end, and no new calls are taken.
+ */
+
+import { GrpcServer, type GrpcServerOptions } from "../../lib/grpc/server.ts";
+import type { Backend } from "./backend.ts";
+import { GrpcHealth } from "./grpc-health.ts";
+import { type FaultListener, GrpcService, OIP_SERVICE } from "./grpc-service.ts";
+
+export class GrpcGateway {
+  readonly #inference: GrpcService;
+  readonly #health: GrpcHealth;
+  readonly #server: GrpcServer;
+
+  constructor(backend: Backend, options: GrpcServerOptions, onFault: FaultListener) {
+    this.#inference = new GrpcService(backend, onFault);
+    this.#health = new GrpcHealth(backend, [OIP_SERVICE]);
+    this.#server = new GrpcServer(options, [this.#inference, this.#health]);
+  }
+
+  /** Host and port, once started. */
+  get address(): string {
+    return this.#server.address;
+  }
+
+  /** @throws {PortInUseError} */
+  start(): Promise<void> {
+    return this.#server.start();
+  }
+
+  /** The gateway must be draining by now. */
+  stop(timeoutMs: number): Promise<void> {
+    this.#health.changed();
+    return this.#server.stop(timeoutMs, () => {
+      this.#inference.close();
+      this.#health.close();
+    });
+  }
+
+  /** A model has changed. */
+  onModel(): void {
+    this.#health.changed();
+  }
+}
