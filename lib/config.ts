@@ -5,7 +5,7 @@
  */
 
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { delimiter, resolve } from "node:path";
 import { ConfigError } from "./errors.ts";
 import { PRODUCT } from "./product.ts";
 import type { StoreLocation } from "./store/store.ts";
@@ -70,6 +70,13 @@ const path: Parse<string> = (value, variable) => {
   return resolve(value);
 };
 
+/** Directories, separated as in PATH. */
+const paths: Parse<string> = (value, variable) =>
+  value
+    .split(delimiter)
+    .map((part) => path(part, variable))
+    .join(delimiter);
+
 /** Every variable, its default, and what it means. `docs/reference.md` repeats it; a test compares. */
 export const VARIABLES = {
   MOIETY_MODE: {
@@ -111,6 +118,17 @@ export const VARIABLES = {
     default: 2 ** 30,
     parse: integer(0, 2 ** 40),
     description: "How much of a data set is kept in memory, in bytes; the rest is read as it is used",
+  },
+  MOIETY_MODEL_REPOSITORY: {
+    default: "",
+    parse: paths,
+    description:
+      "Folders of models, `name/version/model.onnx`, separated by `:`; the registry's node reads them",
+  },
+  MOIETY_MODEL_REPOSITORY_POLL_SECONDS: {
+    default: 5,
+    parse: integer(0, 86_400),
+    description: "How often model folders are looked at, in seconds; 0: only at the start",
   },
   MOIETY_HTTP_HOST: {
     default: "127.0.0.1",
@@ -229,6 +247,8 @@ export type Config = Readonly<{
   grpc: Readonly<{ port: number | undefined }>;
   /** What the server says it is. */
   server: Readonly<{ name: string; version: string }>;
+  /** Folders of models; none: only what is published otherwise. */
+  modelRepository: Readonly<{ directories: readonly string[]; pollSeconds: number }>;
   metricsPort: number;
   logLevel: string;
   inference: Readonly<{
@@ -290,6 +310,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     }),
     grpc: Object.freeze({ port: values.MOIETY_GRPC_PORT }),
     server: Object.freeze({
+    modelRepository: Object.freeze({
+      directories: Object.freeze(values.MOIETY_MODEL_REPOSITORY.split(delimiter).filter(Boolean)),
+      pollSeconds: values.MOIETY_MODEL_REPOSITORY_POLL_SECONDS,
+    }),
       name: values.MOIETY_SERVER_NAME,
       version: values.MOIETY_SERVER_VERSION || PRODUCT.version,
     }),

@@ -3,7 +3,8 @@
 import type { Context, Service, ServiceSchema } from "moleculer";
 import type { ActionParams } from "../lib/protocol/actions.ts";
 import { ModelRegistry } from "../lib/registry/model-registry.ts";
-import { broadcastOf } from "../mixins/config.ts";
+import { FolderWatch } from "../lib/repository/folder-watch.ts";
+import { broadcastOf, configOf } from "../mixins/config.ts";
 import { storeMixin, type WithStore } from "../mixins/store.ts";
 import {
   ALIAS_PARAMS,
@@ -18,7 +19,7 @@ import {
   VERSION_PARAMS,
 } from "./registry/params.ts";
 
-type Registry = Service & WithStore & { registry: ModelRegistry };
+type Registry = Service & WithStore & { registry: ModelRegistry; folderWatch: FolderWatch | undefined };
 type Schema = ServiceSchema<
   Record<string, unknown>,
   Record<string, unknown>,
@@ -75,6 +76,12 @@ export default {
         return this.registry.configure(ctx.params.model, ctx.params.configuration);
       },
     },
+    folders: {
+      params: NO_PARAMS,
+      handler(this: Registry) {
+        return this.folderWatch?.folders.states() ?? [];
+      },
+    },
     setLoaded: {
       ...IDEMPOTENT,
       params: LOADED_PARAMS,
@@ -105,7 +112,15 @@ export default {
     },
   },
 
+  events: {
+    // Not before: who serves what is found hears of it only then.
+    "$broker.started"(this: Registry) {
+      this.folderWatch?.start();
+    },
+  },
+
   started(this: Registry) {
+    const { modelRepository, store } = configOf(this.broker);
     const emit = broadcastOf(this.broker);
     this.registry = new ModelRegistry(this.store.records, this.store.artifacts, {
       onPublished: (fact) => emit("model.published", fact),
@@ -114,5 +129,17 @@ export default {
       onRolledOut: (fact) => emit("model.rolledOut", fact),
       onRolledBack: (fact) => emit("model.rolledBack", fact),
     });
+    if (modelRepository.directories.length > 0)
+      this.folderWatch = new FolderWatch({
+        ...modelRepository,
+        store,
+        registry: this.registry,
+        log: this.logger,
+      });
+    if (this.broker.started) this.folderWatch?.start();
+  },
+
+  async stopped(this: Registry) {
+    await this.folderWatch?.stop();
   },
 } satisfies Schema;

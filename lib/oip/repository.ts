@@ -4,9 +4,11 @@ import { InvalidInputError } from "../errors.ts";
 import { asObject, bodyText, describeJson, parseJson } from "../http/json-body.ts";
 import type { VersionState } from "../protocol/inference.ts";
 import type { ModelRecord } from "../protocol/models.ts";
+import type { FolderState } from "../protocol/repository.ts";
 
 export type IndexEntry = {
   name: string;
+  /** Empty: the model as such. */
   version: string;
   state: "READY" | "LOADING" | "UNLOADING" | "UNAVAILABLE";
   reason: string;
@@ -22,12 +24,14 @@ const STATES = {
 const PRECEDENCE = ["ready", "loading", "unloading", "failed"] as const;
 
 /**
- * Every version of every model, by name and number.
+ * Every version of every model, by name and number, and what model folders hold that could not be taken in.
  * @param states of every node
+ * @param folders of every node; what is wrong with the folder of a version that is published is its reason
  */
 export function repositoryIndex(
   records: readonly ModelRecord[],
   states: readonly VersionState[],
+  folders: readonly FolderState[],
   onlyReady: boolean,
 ): IndexEntry[] {
   const byVersion = Map.groupBy(states, ({ model, version }) => JSON.stringify([model, version]));
@@ -42,7 +46,28 @@ export function repositoryIndex(
         return { name: model, version, state: "UNAVAILABLE", reason };
       }),
     );
-  return onlyReady ? entries.filter(({ state }) => state === "READY") : entries;
+  const all = withFolders(entries, folders);
+  return onlyReady ? all.filter(({ state }) => state === "READY") : all;
+}
+
+function withFolders(entries: readonly IndexEntry[], folders: readonly FolderState[]): IndexEntry[] {
+  const idOf = (name: string, version: string) => JSON.stringify([name, version]);
+  const faults = new Map(folders.map((folder) => [idOf(folder.model, folder.version), folder]));
+  const published = entries.map((entry) => {
+    const id = idOf(entry.name, entry.version);
+    const fault = faults.get(id);
+    faults.delete(id);
+    return fault?.state === "failed" ? { ...entry, reason: fault.reason } : entry;
+  });
+  const others = [...faults.values()].map(({ model, version, state, reason }): IndexEntry => {
+    return { name: model, version, state: state === "failed" ? "UNAVAILABLE" : "LOADING", reason };
+  });
+  return others.length === 0 ? published : [...published, ...others].sort(byName);
+}
+
+function byName(a: IndexEntry, b: IndexEntry): number {
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+  return Number(a.version) - Number(b.version);
 }
 
 function foremost(states: readonly VersionState[]): VersionState | undefined {

@@ -16,6 +16,8 @@ import type {
   OutputScores,
   Rollout,
 } from "./models.ts";
+import type { FolderState } from "./repository.ts";
+import type { RolloutReport } from "./rollout.ts";
 import type { ModelStatistics } from "./statistics.ts";
 
 /** Test examples; `inputs` and `targets` name columns by input or output, where their names differ. */
@@ -47,6 +49,8 @@ export interface Actions {
     params: { model: string; configuration: ModelConfiguration };
     result: ModelRecord;
   };
+  /** Of the model folders that the node that answers watches: what is wrong, or not taken in yet. */
+  "registry.folders": { params: Record<string, never>; result: FolderState[] };
   /** Takes a model out of service on every node, or back in; its versions and aliases stay. */
   "registry.setLoaded": { params: { model: string; loaded: boolean }; result: ModelRecord };
   /** Moves the production alias unless the version scores worse than the one it points at. */

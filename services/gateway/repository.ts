@@ -41,8 +41,12 @@ export async function configurationOf(
 
 /** @param onlyReady leaves out what no node answers with */
 export async function indexOf(backend: Backend, onlyReady: boolean): Promise<IndexEntry[]> {
-  const [records, states] = await Promise.all([backend.call("registry.list", {}), statesOf(backend)]);
-  return repositoryIndex(records, states, onlyReady);
+  const [records, states, folders] = await Promise.all([
+    backend.call("registry.list", {}),
+    statesOf(backend),
+    backend.callEach("registry.folders", {}, { timeout: NODE_TIMEOUT_MS }),
+  ]);
+  return repositoryIndex(records, states, folders.flat(), onlyReady);
 }
 
 /**

@@ -1,0 +1,69 @@
+/**
+ * Looks at model folders at the start, again shortly after whenever something was being copied, and then as often as
+ * asked, or never. Each model file is taken in by a thread of its own, one after another.
+ */
+
+import { runTask } from "../runtime/task.ts";
+import { systemClock } from "../serving/clock.ts";
+import { SyncLoop } from "../serving/sync-loop.ts";
+import type { StoreLocation } from "../store/store.ts";
+import type { ImportedModel, ImportTask } from "./import-task.ts";
+import { RepositoryFolders, type RepositoryFoldersOptions } from "./repository-folders.ts";
+
+export type FolderWatchOptions = Omit<RepositoryFoldersOptions, "importModel"> & {
+  /** 0: not again once all that is there has been taken in. */
+  pollSeconds: number;
+  /** Where model files go. */
+  store: StoreLocation;
+  /** Between two looks that must be the same before something is taken in. @default 500 */
+  settleMs?: number;
+};
+
+const IMPORT_ENTRY = new URL("./import-task.ts", import.meta.url);
+const IMPORT_TIMEOUT_MS = 600_000;
+
+export class FolderWatch {
+  readonly folders: RepositoryFolders;
+  readonly #loop: SyncLoop;
+  readonly #stop = new AbortController();
+  #looking: Promise<unknown> = Promise.resolve();
+
+  constructor({ pollSeconds, store, settleMs = 500, ...options }: FolderWatchOptions) {
+    const { signal } = this.#stop;
+    this.folders = new RepositoryFolders({
+      ...options,
+      importModel: (task) =>
+        runTask<ImportTask, ImportedModel>(
+          IMPORT_ENTRY,
+          { store, ...task },
+          { name: `import of ${task.path}`, signal, timeoutMs: IMPORT_TIMEOUT_MS },
+        ),
+    });
+    this.#loop = new SyncLoop({
+      sync: () => {
+        const look = this.folders.sync().then((waiting) => {
+          if (waiting) this.#loop.poke();
+          else if (pollSeconds === 0) this.#loop.stop();
+        });
+        this.#looking = look.catch(() => {});
+        return look;
+      },
+      clock: systemClock,
+      onFailure: (reason) => options.log.error(`Model folders cannot be followed: ${reason}`),
+      pollMs: pollSeconds * 1000,
+      settleMs,
+    });
+  }
+
+  start(): void {
+    this.#loop.start();
+  }
+
+  /** Ends what is under way. */
+  async stop(): Promise<void> {
+    this.#loop.stop();
+    this.folders.stop();
+    this.#stop.abort();
+    await this.#looking;
+  }
+}
