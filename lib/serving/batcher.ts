@@ -18,7 +18,7 @@ import {
 } from "../errors.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
 import type { RunTimes } from "../protocol/statistics.ts";
-import type { Capacity, LoadedModel, ModelName } from "../runtime/worker-pool.ts";
+import type { Capacity, InstanceName, LoadedModel } from "../runtime/worker-pool.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { assemble, join, sliceRows, split } from "./batch-assembly.ts";
 import { BatchQueue, type QueuedRequest, type WaitingGroup } from "./batch-queue.ts";
@@ -29,10 +29,10 @@ import type { VersionStatistics } from "./statistics.ts";
 
 /** What the batcher needs of the worker pool. */
 export interface BatchRunner {
-  capacity(name: ModelName): Capacity;
+  capacity(name: InstanceName): Capacity;
   onRoom(listener: () => void): void;
   run(
-    name: ModelName,
+    name: InstanceName,
     feeds: () => Tensor[],
     outputs?: readonly string[],
     onTimes?: (times: RunTimes) => void,
@@ -61,7 +61,7 @@ export type SubmitOptions = {
 };
 
 export type BatcherOptions = {
-  name: ModelName;
+  name: InstanceName;
   model: LoadedModel;
   runner: BatchRunner;
   policy: BatchPolicy;
@@ -72,7 +72,7 @@ export type BatcherOptions = {
 };
 
 export class Batcher {
-  readonly #name: ModelName;
+  readonly #name: InstanceName;
   readonly #runner: BatchRunner;
   #policy: BatchPolicy;
   readonly #clock: Clock;
@@ -85,10 +85,13 @@ export class Batcher {
   readonly #shapesVary: boolean;
   readonly #mergeable: boolean;
   #running = 0;
+  /** Requests that go through in parts. */
+  #inParts = 0;
   #pumpQueued = false;
   #timer: Timer | undefined;
   #unmergedKeys = 0;
   #draining: PromiseWithResolvers<void> | undefined;
+  #gaveUp = false;
 
   constructor({ name, model, runner, policy, clock, metrics, statistics }: BatcherOptions) {
     this.#statistics = statistics;
@@ -141,6 +144,7 @@ export class Batcher {
       this.#settleDrain();
     }
     const giveUp = this.#clock.after(timeoutMs, () => {
+      this.#gaveUp = true;
       for (const request of this.#queue.takeAll()) request.fail(this.#drainingError());
       this.#draining?.resolve();
     });
@@ -155,8 +159,9 @@ export class Batcher {
     rows: number,
     outputs: readonly string[] | undefined,
     { level, timeoutMs, expiresAt, signal }: Terms,
+    accepted = false,
   ): Promise<Tensor[]> {
-    if (this.#draining) return Promise.reject(this.#drainingError());
+    if (this.#draining && (this.#gaveUp || !accepted)) return Promise.reject(this.#drainingError());
     if (signal?.aborted) return Promise.reject(new CancelledError(this.#title()));
     const now = this.#clock.now();
     if (expiresAt <= now) return Promise.reject(new DeadlineExceededError(this.#title(), timeoutMs));
@@ -189,10 +194,16 @@ export class Batcher {
     terms: Terms,
   ): Promise<Tensor[]> {
     const parts: Tensor[][] = [];
-    for (let from = 0; from < rows; from += this.#policy.maxBatchRows) {
-      const to = Math.min(rows, from + this.#policy.maxBatchRows);
-      const part = sliceRows(inputs, from, to);
-      parts.push(await this.#enqueue(part, to - from, outputs, terms));
+    this.#inParts++;
+    try {
+      for (let from = 0, to: number; from < rows; from = to) {
+        to = Math.min(rows, from + this.#policy.maxBatchRows);
+        const part = sliceRows(inputs, from, to);
+        parts.push(await this.#enqueue(part, to - from, outputs, terms, from > 0));
+      }
+    } finally {
+      this.#inParts--;
+      this.#settleDrain();
     }
     return join(parts);
   }
@@ -313,7 +324,7 @@ export class Batcher {
   }
 
   #settleDrain(): void {
-    if (this.#draining && this.#queue.size === 0 && this.#running === 0) this.#draining.resolve();
+    if (this.#draining && this.#queue.size + this.#running + this.#inParts === 0) this.#draining.resolve();
   }
 
   #drainingError(): DrainingError {

@@ -6,13 +6,19 @@
 
 import { ModelNotReadyError, ModelVersionNotFoundError } from "../errors.ts";
 import { type ModelRecord, PRODUCTION_ALIAS } from "../protocol/models.ts";
-import type { LoadedModel, ModelName } from "../runtime/worker-pool.ts";
+import type { InstanceName, LoadedModel, ModelName } from "../runtime/worker-pool.ts";
 import type { Batcher } from "./batcher.ts";
 import type { VersionStatistics } from "./statistics.ts";
 
 export type ReadyVersion = {
   name: ModelName;
   number: number;
+  /** How the worker pool knows it: a configuration that changed has it loaded beside itself. */
+  instance: InstanceName;
+  /** Of the configuration it was loaded with; see instance-options.ts. */
+  instanceKey: string;
+  /** The last attempt to load it with another configuration, unless that went well. */
+  reload?: { key: string; reason: string; retryAt: number; attempts: number };
   loaded: LoadedModel;
   /** Of the model file. */
   digest: string;
