@@ -4,7 +4,7 @@
  */
 
 import type { InstanceOptions, ModelSource } from "./inference-messages.ts";
-import type { ModelName } from "./model-name.ts";
+import type { InstanceName } from "./model-name.ts";
 
 export type LoadOptions = InstanceOptions & {
   /** Most workers that hold the model. @default all */
@@ -12,12 +12,12 @@ export type LoadOptions = InstanceOptions & {
 };
 
 export class Placement<W> {
-  readonly name: ModelName;
+  readonly name: InstanceName;
   readonly source: ModelSource;
   readonly options: LoadOptions;
   readonly #holders = new Set<W>();
 
-  constructor(name: ModelName, source: ModelSource, options: LoadOptions, first: W) {
+  constructor(name: InstanceName, source: ModelSource, options: LoadOptions, first: W) {
     this.name = name;
     this.source = source;
     this.options = options;

@@ -27,13 +27,13 @@ import {
   type ModelSource,
   RUN_REFUSED,
 } from "./inference-messages.ts";
-import { type ModelName, modelId } from "./model-name.ts";
+import { type InstanceName, modelId } from "./model-name.ts";
 import { type LoadOptions, Placement } from "./placement.ts";
 import { PoolWorker } from "./pool-worker.ts";
 import { within } from "./within.ts";
 
 export type { LoadedModel, ModelSource } from "./inference-messages.ts";
-export { type ModelName, modelId } from "./model-name.ts";
+export { type InstanceName, type ModelName, modelId } from "./model-name.ts";
 export type { LoadOptions } from "./placement.ts";
 
 export type PoolOptions = {
@@ -106,14 +106,14 @@ export class InferencePool {
    * @throws {LoadFailedError} when `options` do not fit the model or this machine
    * @throws errors of the store, by `type`
    */
-  load(name: ModelName, source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
+  load(name: InstanceName, source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
     // One load at a time: each takes a thread from the predictions.
     const turn = this.#loads.then(() => this.#load(name, source, options));
     this.#loads = turn.catch(() => {});
     return turn;
   }
 
-  async #load(name: ModelName, source: ModelSource, options: LoadOptions): Promise<LoadedModel> {
+  async #load(name: InstanceName, source: ModelSource, options: LoadOptions): Promise<LoadedModel> {
     const id = modelId(name);
     if (this.#state !== "running") throw new DrainingError("The inference pool");
     if (this.#models.has(id)) throw new Error(`model ${id} is already loaded`);
@@ -138,7 +138,7 @@ export class InferencePool {
   }
 
   /** Frees a model's sessions after the runs before it. Unknown ids are no error. */
-  async unload(name: ModelName): Promise<void> {
+  async unload(name: InstanceName): Promise<void> {
     const id = modelId(name);
     this.#models.delete(id);
     const { loadTimeoutMs } = this.#options;
@@ -146,7 +146,7 @@ export class InferencePool {
   }
 
   /** What a run of the model would meet now. */
-  capacity(name: ModelName): Capacity {
+  capacity(name: InstanceName): Capacity {
     const worker = this.#pick(modelId(name));
     if (!worker) return "none";
     return worker.runsInFlight === 0 ? "idle" : "room";
@@ -166,7 +166,7 @@ export class InferencePool {
    * {DeadlineExceededError} no thread got free, or the run did not end; {DrainingError}
    */
   async run(
-    name: ModelName,
+    name: InstanceName,
     feeds: () => Tensor[],
     outputs?: readonly string[],
     onTimes?: (times: RunTimes) => void,
@@ -325,7 +325,7 @@ export class InferencePool {
 
   async #loadInto(
     worker: PoolWorker,
-    name: ModelName,
+    name: InstanceName,
     source: ModelSource,
     options: LoadOptions,
   ): Promise<LoadedModel> {
