@@ -182,6 +182,11 @@ export const VARIABLES = {
     description: "Most rows in one executed batch",
   },
   MOIETY_INFERENCE_QUEUE_DELAY_MS: {
+  MOIETY_TRITON_METRICS: {
+    default: "off",
+    parse: oneOf("on", "off"),
+    description: "`on`: metrics under Triton's names (`nv_inference_*`) too",
+  },
     default: 1,
     parse: integer(0, 1000),
     description: "Longest wait for a batch to fill, in ms",
@@ -268,6 +273,8 @@ export type Config = Readonly<{
   }>;
 }>;
 
+  /** Whether metrics are printed under Triton's names too. */
+  tritonMetrics: boolean;
 /**
  * Reads and validates the environment.
  * @throws {ConfigError} naming the variable, its value and what is allowed
@@ -338,3 +345,4 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     }),
   });
 }
+    tritonMetrics: values.MOIETY_TRITON_METRICS === "on",

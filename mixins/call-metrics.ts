@@ -15,7 +15,7 @@ import {
   type Middleware,
   type ServiceBroker,
 } from "moleculer";
-import { TIME_BUCKETS_MS } from "./metrics.ts";
+import { BucketCounts, printFrom, type Reading, TIME_BUCKETS_MS } from "./buckets.ts";
 
 /** Moleculer exports its middlewares; its typings do not. */
 const { Middlewares } = moleculer as unknown as {
@@ -31,33 +31,15 @@ class CallCell {
   readonly labels: Labels;
   total = 0;
   active = 0;
-  sumMs = 0;
-  count = 0;
-  /** Calls per bucket, not cumulative; the last one is beyond every bound. */
-  readonly buckets = new Float64Array(TIME_BUCKETS_MS.length + 1);
+  readonly times = new BucketCounts(TIME_BUCKETS_MS);
 
   constructor(labels: Labels) {
     this.labels = labels;
   }
 
   end(startedAtMs: number): void {
-    const elapsedMs = performance.now() - startedAtMs;
     this.active -= 1;
-    this.count += 1;
-    this.sumMs += elapsedMs;
-    let bucket = 0;
-    while (elapsedMs > TIME_BUCKETS_MS[bucket]!) bucket += 1;
-    this.buckets[bucket]! += 1;
-  }
-
-  cumulativeBuckets(): Record<string, number> {
-    const counts: Record<string, number> = {};
-    let below = 0;
-    for (let i = 0; i < TIME_BUCKETS_MS.length; i++) {
-      below += this.buckets[i]!;
-      counts[TIME_BUCKETS_MS[i]!] = below;
-    }
-    return counts;
+    this.times.observe(performance.now() - startedAtMs);
   }
 }
 
@@ -101,33 +83,17 @@ class CallMetrics {
   attach(): void {
     this.#print(METRIC.MOLECULER_REQUEST_TOTAL, ({ total }) => ({ value: total }));
     this.#print(METRIC.MOLECULER_REQUEST_ACTIVE, ({ active }) => ({ value: active }));
-    this.#print(METRIC.MOLECULER_REQUEST_TIME, (cell) => ({
-      count: cell.count,
-      sum: cell.sumMs,
-      buckets: cell.cumulativeBuckets(),
-    }));
-    const levels = this.#broker.metrics.getMetric(METRIC.MOLECULER_REQUEST_LEVELS);
-    if (levels)
-      levels.snapshot = () =>
-        // The array has holes where nobody has called.
-        Object.entries(this.#levels).map(([level, value]) => ({
-          key: level,
-          labels: { level },
-          value,
-          timestamp: Date.now(),
-        }));
+    this.#print(METRIC.MOLECULER_REQUEST_TIME, ({ times }) => times.read());
+    printFrom(this.#broker, METRIC.MOLECULER_REQUEST_LEVELS, () =>
+      // The array has holes where nobody has called.
+      Object.entries(this.#levels).map(([level, value]) => ({ labels: { level }, value })),
+    );
   }
 
-  #print(name: string, describe: (cell: CallCell) => object): void {
-    const metric = this.#broker.metrics.getMetric(name) as { snapshot: () => object[] } | null;
-    if (!metric) return;
-    metric.snapshot = () =>
-      [...this.#cells].map(([key, cell]) => ({
-        key,
-        labels: cell.labels,
-        timestamp: Date.now(),
-        ...describe(cell),
-      }));
+  #print(name: string, describe: (cell: CallCell) => Omit<Reading, "labels">): void {
+    printFrom(this.#broker, name, () =>
+      [...this.#cells.values()].map((cell) => ({ labels: cell.labels, ...describe(cell) })),
+    );
   }
 
   #cellOf(labels: Labels): CallCell {

@@ -6,12 +6,7 @@
 
 import type { ServiceBroker, ServiceSchema } from "moleculer";
 import { METRICS, type MetricName, type MetricSink } from "../lib/protocol/metrics.ts";
-
-/** Upper bounds of histogram buckets, by unit. Dense where predictions are, in ms; powers of two for counts. */
-export const TIME_BUCKETS_MS = [
-  0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000,
-];
-const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
+import { COUNT_BUCKETS, LabelledBuckets, printFrom, TIME_BUCKETS_MS } from "./buckets.ts";
 
 export type WithMetrics = { metrics: MetricSink };
 
@@ -22,20 +17,39 @@ export const metricsMixin: Partial<ServiceSchema> = {
   },
 };
 
-/** The broker's registry as a sink. Registers every metric of the protocol, once per broker. */
-export function metricSinkOf({ metrics }: ServiceBroker): MetricSink {
-  for (const [name, { type, labels, description, ...rest }] of Object.entries(METRICS)) {
-    if (metrics.hasMetric(name)) continue;
-    const unit = "unit" in rest ? rest.unit : undefined;
-    const common = { name, labelNames: [...labels], description, ...(unit ? { unit } : {}) };
-    if (type === "histogram")
-      metrics.register({ ...common, type, buckets: [...(unit === "ms" ? TIME_BUCKETS_MS : COUNT_BUCKETS)] });
-    else if (type === "gauge") metrics.register({ ...common, type });
-    else metrics.register({ ...common, type });
-  }
-  return {
+const SINKS = new WeakMap<ServiceBroker, MetricSink>();
+
+/** The broker's registry as a sink, the same for all of its services. */
+export function metricSinkOf(broker: ServiceBroker): MetricSink {
+  const known = SINKS.get(broker);
+  if (known) return known;
+  const { metrics } = broker;
+  const histograms = registerAll(broker);
+  const sink: MetricSink = {
     increment: (name: MetricName, labels, value = 1) => metrics.increment(name, labels, value),
     set: (name: MetricName, value, labels) => metrics.set(name, value, labels),
-    observe: (name: MetricName, value, labels) => metrics.observe(name, value, labels),
+    observe: (name, value, labels, times) => histograms.get(name)?.observe(value, labels, times),
   };
+  SINKS.set(broker, sink);
+  return sink;
+}
+
+/** Registers every metric of the protocol. */
+function registerAll(broker: ServiceBroker): Map<MetricName, LabelledBuckets> {
+  const { metrics } = broker;
+  const histograms = new Map<MetricName, LabelledBuckets>();
+  for (const [key, { type, labels, description, ...rest }] of Object.entries(METRICS)) {
+    const name = key as MetricName;
+    const unit = "unit" in rest ? rest.unit : undefined;
+    const common = { name, labelNames: [...labels], description, ...(unit ? { unit } : {}) };
+    if (type === "histogram") {
+      const bounds = unit === "ms" ? TIME_BUCKETS_MS : COUNT_BUCKETS;
+      const histogram = new LabelledBuckets(labels, bounds);
+      metrics.register({ ...common, type, buckets: [...bounds] });
+      printFrom(broker, name, () => histogram.read());
+      histograms.set(name, histogram);
+    } else if (type === "gauge") metrics.register({ ...common, type });
+    else metrics.register({ ...common, type });
+  }
+  return histograms;
 }

@@ -9,9 +9,11 @@ import { ModelServer } from "../lib/serving/model-server.ts";
 import { PredictionCache } from "../lib/serving/prediction-cache.ts";
 import { RedisCache } from "../lib/serving/redis-cache.ts";
 import { SyncLoop } from "../lib/serving/sync-loop.ts";
+import { printFrom } from "../mixins/buckets.ts";
 import { CancellableCalls } from "../mixins/cancellation.ts";
 import { broadcastOf, callOf, configOf, isOffered } from "../mixins/config.ts";
 import { metricsMixin, type WithMetrics } from "../mixins/metrics.ts";
+import { offerTritonMetrics } from "../mixins/triton-metrics.ts";
 
 type Inference = Service &
   WithMetrics & { models: ModelServer; registrySync: SyncLoop; calls: CancellableCalls };
@@ -102,7 +104,7 @@ export default {
   },
 
   async started(this: Inference) {
-    const { inference, cache, redisUrl, namespace, store } = configOf(this.broker);
+    const { inference, cache, redisUrl, namespace, store, tritonMetrics } = configOf(this.broker);
     const { metrics } = this;
     const call = callOf(this.broker);
     const emit = broadcastOf(this.broker);
@@ -146,6 +148,10 @@ export default {
         emit("model.loadFailed", { model, version, nodeID, reason });
       },
     });
+    printFrom(this.broker, "moiety.inference.queue.size", () =>
+      [...this.models.queued()].map(([model, value]) => ({ labels: { model }, value })),
+    );
+    if (tritonMetrics) offerTritonMetrics(this.broker, () => this.models.allStatistics(nodeID));
     this.registrySync = new SyncLoop({
       sync: () => this.models.sync(),
       clock,

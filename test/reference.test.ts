@@ -10,6 +10,7 @@ import { REGULARIZERS } from "../lib/nn/regularizers.ts";
 import { SCHEDULES } from "../lib/optim/schedules/table.ts";
 import { OPTIMIZERS } from "../lib/optim/table.ts";
 import { METRICS } from "../lib/protocol/metrics.ts";
+import { TRITON_METRICS } from "../lib/protocol/triton-metrics.ts";
 import { CALLBACKS } from "../lib/training/callbacks/table.ts";
 import { TFJS_LAYERS } from "../lib/training/tfjs/layers.ts";
 import { TFJS_LOSSES } from "../lib/training/tfjs/losses.ts";
@@ -91,6 +92,21 @@ describe("the reference", () => {
         meaning: metric.description,
       });
     }
+  });
+
+  test("lists every metric that has one of Triton's names, and no other", () => {
+    const rows = table("Metrics under Triton's names").map(([name, type, labels]) => [
+      plain(name),
+      type,
+      labels,
+    ]);
+    expect(rows).toEqual(
+      Object.entries(TRITON_METRICS).map(([name, { type, labels }]) => [
+        name,
+        type,
+        labels.map((label) => `\`${label}\``).join(", ") || "none",
+      ]),
+    );
   });
 
   test("lists every action, and no other", () => {

@@ -15,6 +15,12 @@ export const METRICS = {
     unit: "ms",
     description: "Time from acceptance to answer",
   },
+  "moiety.inference.phase.time": {
+    type: "histogram",
+    labels: ["model", "version", "phase"],
+    unit: "ms",
+    description: "Time that predictions that were run spent waiting for a batch (queue) and in it (compute)",
+  },
   "moiety.inference.queue.size": {
     type: "gauge",
     labels: ["model"],
@@ -69,5 +75,6 @@ export type MetricName = keyof typeof METRICS;
 export interface MetricSink {
   increment(name: MetricName, labels?: Record<string, string>, value?: number): void;
   set(name: MetricName, value: number, labels?: Record<string, string>): void;
-  observe(name: MetricName, value: number, labels?: Record<string, string>): void;
+  /** `times` observations of the same value. @default 1 */
+  observe(name: MetricName, value: number, labels?: Record<string, string>, times?: number): void;
 }

@@ -20,6 +20,12 @@ export type ModelStatistics = {
   model: string;
   version: string;
   nodeID: string;
+  /** Requests waiting for a batch now. */
+  pending: number;
+  /** How long the version took to load and to warm. */
+  loadMs: number;
+  /** How many requests failed, by the type of their error. */
+  failures: Record<string, number>;
   /** Epoch ms of the last prediction that was run; 0: none yet. */
   lastInference: number;
   /** Rows that were run, one by one or in batches; answers from the cache do not count. */

@@ -9,18 +9,30 @@ const metrics = { increment() {}, set() {}, observe() {} };
 const name = { model: "m", version: "1" };
 
 test("adds up what requests and batches took", () => {
-  const statistics = new VersionStatistics(name);
-  statistics.answered("success", 2);
-  statistics.answered("success", 3);
-  statistics.answered("fail", 1.5);
+  const observed: unknown[] = [];
+  const sink = { ...metrics, observe: (...what: unknown[]) => void observed.push(what) };
+  const statistics = new VersionStatistics(name, sink);
+  statistics.loaded(7);
+  statistics.answered(2);
+  statistics.answered(3);
+  statistics.failed("QUEUE_FULL", 1.5);
   statistics.lookedUp(true, 0.25);
   statistics.lookedUp(false, 4);
   statistics.ran(3, [1, 2], { inputMs: 0.5, inferMs: 4, outputMs: 0.25 });
   statistics.ran(3, [0], { inputMs: 0.5, inferMs: 2, outputMs: 0.25 });
   statistics.ran(1, [5], { inputMs: 1, inferMs: 1, outputMs: 1 });
-  expect(statistics.read("here")).toEqual({
+  const time = "moiety.inference.phase.time";
+  expect(observed.slice(0, 3)).toEqual([
+    [time, 1, { ...name, phase: "queue" }],
+    [time, 2, { ...name, phase: "queue" }],
+    [time, 4.75, { ...name, phase: "compute" }, 2],
+  ]);
+  expect(statistics.read("here", 5)).toEqual({
     ...name,
     nodeID: "here",
+    pending: 5,
+    loadMs: 7,
+    failures: { QUEUE_FULL: 1 },
     lastInference: expect.any(Number),
     inferenceCount: 7,
     executionCount: 3,

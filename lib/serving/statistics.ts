@@ -1,5 +1,6 @@
 /** Keeps the statistics of one model version on this node: a few additions per request. */
 
+import type { MetricSink } from "../protocol/metrics.ts";
 import type { BatchStatistics, Duration, ModelStatistics, RunTimes } from "../protocol/statistics.ts";
 import type { ModelName } from "../runtime/worker-pool.ts";
 
@@ -8,6 +9,9 @@ const none = (): Duration => ({ count: 0, ns: 0 });
 
 export class VersionStatistics {
   readonly #name: ModelName;
+  readonly #metrics: MetricSink | undefined;
+  readonly #queueLabels: Record<string, string>;
+  readonly #computeLabels: Record<string, string>;
   readonly #totals = {
     success: none(),
     fail: none(),
@@ -18,18 +22,37 @@ export class VersionStatistics {
     cacheHit: none(),
     cacheMiss: none(),
   };
+  /** Failed requests by the type of their error. */
+  readonly #failures = new Map<string, number>();
   /** By rows: as many as a batch may have. */
   readonly #batches = new Map<number, BatchStatistics>();
+  #loadMs = 0;
   #lastInference = 0;
   #inferenceCount = 0;
   #executionCount = 0;
 
-  constructor(name: ModelName) {
-    this.#name = name;
+  /** @param metrics are told too how long requests wait and are computed. @default nothing is */
+  constructor(name: ModelName, metrics?: MetricSink) {
+    const { model, version } = name;
+    this.#name = { model, version };
+    this.#metrics = metrics;
+    this.#queueLabels = { model, version, phase: "queue" };
+    this.#computeLabels = { model, version, phase: "compute" };
   }
 
-  answered(outcome: "success" | "fail", tookMs: number): void {
-    add(this.#totals[outcome], tookMs);
+  /** The version was loaded and warmed, for the first time or anew. */
+  loaded(tookMs: number): void {
+    this.#loadMs = tookMs;
+  }
+
+  answered(tookMs: number): void {
+    add(this.#totals.success, tookMs);
+  }
+
+  /** @param type of the error */
+  failed(type: string, tookMs: number): void {
+    add(this.#totals.fail, tookMs);
+    this.#failures.set(type, (this.#failures.get(type) ?? 0) + 1);
   }
 
   /** A request was answered from the cache, or had to be run although it was looked for there. */
@@ -46,10 +69,16 @@ export class VersionStatistics {
     this.#inferenceCount += rows;
     this.#executionCount++;
     const { queue, computeInput, computeInfer, computeOutput } = this.#totals;
-    for (const ms of queuedMs) add(queue, ms);
-    add(computeInput, inputMs, queuedMs.length);
-    add(computeInfer, inferMs, queuedMs.length);
-    add(computeOutput, outputMs, queuedMs.length);
+    for (const ms of queuedMs) {
+      add(queue, ms);
+      this.#metrics?.observe("moiety.inference.phase.time", ms, this.#queueLabels);
+    }
+    const requests = queuedMs.length;
+    add(computeInput, inputMs, requests);
+    add(computeInfer, inferMs, requests);
+    add(computeOutput, outputMs, requests);
+    const computeMs = inputMs + inferMs + outputMs;
+    this.#metrics?.observe("moiety.inference.phase.time", computeMs, this.#computeLabels, requests);
     let batch = this.#batches.get(rows);
     if (!batch) {
       batch = { batchSize: rows, computeInput: none(), computeInfer: none(), computeOutput: none() };
@@ -60,11 +89,14 @@ export class VersionStatistics {
     add(batch.computeOutput, outputMs);
   }
 
-  /** A copy. */
-  read(nodeID: string): ModelStatistics {
+  /** A copy. @param pending how many requests wait now */
+  read(nodeID: string, pending = 0): ModelStatistics {
     return structuredClone({
       ...this.#name,
       nodeID,
+      pending,
+      loadMs: this.#loadMs,
+      failures: Object.fromEntries(this.#failures),
       lastInference: this.#lastInference,
       inferenceCount: this.#inferenceCount,
       executionCount: this.#executionCount,
