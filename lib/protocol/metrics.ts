@@ -41,7 +41,16 @@ export const METRICS = {
     labels: ["tier"],
     description: "Predictions answered from the cache",
   },
-  "moiety.cache.misses": { type: "counter", labels: [], description: "Predictions that no tier had" },
+  "moiety.cache.misses": {
+    type: "counter",
+    labels: ["model"],
+    description: "Predictions that no tier had",
+  },
+  "moiety.cache.bytes": {
+    type: "gauge",
+    labels: ["model"],
+    description: "Memory that a model's cached predictions took when the last was kept",
+  },
   "moiety.cache.errors": {
     type: "counter",
     labels: ["tier"],

@@ -1,5 +1,6 @@
 /**
- * Predictions in this process: least recently used out first, bounded by bytes. An entry lives `ttlMs` from when it
+ * Predictions in this process: least recently used out first, bounded by bytes in all and by bytes of each owner that
+ * has a bound of its own. An entry lives `ttlMs` from when it
  * was written, however often it is read. It keeps arrays of its own, so a small answer does not hold the whole
  * batch's buffer; what it hands out is shared by all readers and must not be changed or transferred.
  */
@@ -8,7 +9,18 @@ import type { NumericArray } from "../tensor/datatype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Clock } from "./clock.ts";
 
-type Entry = { tensors: Tensor[]; bytes: number; expiresAt: number };
+export type PutOptions = {
+  /** @default the cache's own */
+  ttlMs?: number | undefined;
+  /** Whose entry it is: a model. @default nobody's in particular */
+  owner?: string | undefined;
+  /** Most bytes of all of the owner's entries, from now on. @default what all share */
+  ownerMaxBytes?: number | undefined;
+};
+
+type Entry = { tensors: Tensor[]; bytes: number; expiresAt: number; owner: Owner };
+/** Its keys are in the order of use, as the cache's own. */
+type Owner = { name: string; keys: Set<string>; bytes: number };
 
 /** Key, map slot, objects: what an entry takes beyond its data, roughly. */
 const ENTRY_BYTES = 256;
@@ -16,6 +28,7 @@ const TENSOR_BYTES = 256;
 
 export class MemoryCache {
   readonly #entries = new Map<string, Entry>();
+  readonly #owners = new Map<string, Owner>();
   readonly #maxBytes: number;
   readonly #ttlMs: number;
   readonly #clock: Clock;
@@ -31,41 +44,70 @@ export class MemoryCache {
     return this.#bytes;
   }
 
+  /** Bytes of an owner's entries. */
+  bytesOf(owner: string): number {
+    return this.#owners.get(owner)?.bytes ?? 0;
+  }
+
   get(key: string): Tensor[] | undefined {
     const entry = this.#entries.get(key);
     if (!entry) return undefined;
-    this.#entries.delete(key);
     if (entry.expiresAt <= this.#clock.now()) {
-      this.#bytes -= entry.bytes;
+      this.#drop(key);
       return undefined;
     }
+    this.#entries.delete(key);
     this.#entries.set(key, entry);
+    entry.owner.keys.delete(key);
+    entry.owner.keys.add(key);
     return entry.tensors;
   }
 
   /** Copies `tensors`. What would not fit even alone is not kept. */
-  put(key: string, tensors: readonly Tensor[], ttlMs = this.#ttlMs): void {
+  put(key: string, tensors: readonly Tensor[], options: PutOptions = {}): void {
+    const { ttlMs = this.#ttlMs, ownerMaxBytes = this.#maxBytes } = options;
     const bytes = tensors.reduce((sum, { data }) => sum + TENSOR_BYTES + dataBytes(data), ENTRY_BYTES);
-    if (bytes > this.#maxBytes) return;
     this.#drop(key);
-    const owned = tensors.map((tensor) => ({
-      ...tensor,
-      shape: [...tensor.shape],
-      data: (tensor.data as NumericArray).slice(),
-    }));
-    this.#entries.set(key, { tensors: owned, bytes, expiresAt: this.#clock.now() + ttlMs });
-    this.#bytes += bytes;
+    const owner = this.#ownerOf(options.owner ?? "");
+    if (bytes <= this.#maxBytes && bytes <= ownerMaxBytes) {
+      const owned = tensors.map((tensor) => ({
+        ...tensor,
+        shape: [...tensor.shape],
+        data: (tensor.data as NumericArray).slice(),
+      }));
+      this.#entries.set(key, { tensors: owned, bytes, expiresAt: this.#clock.now() + ttlMs, owner });
+      owner.keys.add(key);
+      owner.bytes += bytes;
+      this.#bytes += bytes;
+    }
+    for (const oldest of owner.keys) {
+      if (owner.bytes <= ownerMaxBytes) break;
+      this.#drop(oldest);
+    }
     for (const oldest of this.#entries.keys()) {
       if (this.#bytes <= this.#maxBytes) break;
       this.#drop(oldest);
     }
   }
 
+  #ownerOf(name: string): Owner {
+    let owner = this.#owners.get(name);
+    if (!owner) {
+      owner = { name, keys: new Set(), bytes: 0 };
+      this.#owners.set(name, owner);
+    }
+    return owner;
+  }
+
   #drop(key: string): void {
     const entry = this.#entries.get(key);
     if (!entry) return;
+    const { owner, bytes } = entry;
     this.#entries.delete(key);
-    this.#bytes -= entry.bytes;
+    this.#bytes -= bytes;
+    owner.keys.delete(key);
+    owner.bytes -= bytes;
+    if (owner.keys.size === 0) this.#owners.delete(owner.name);
   }
 }
 

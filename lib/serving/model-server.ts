@@ -29,9 +29,10 @@ import type { StoreLocation } from "../store/store.ts";
 import { Batcher, type BatchPolicy, type SubmitOptions } from "./batcher.ts";
 import { cacheKey } from "./cache-key.ts";
 import type { Clock } from "./clock.ts";
+import { instanceKey, loadOptionsOf } from "./instance-options.ts";
 import type { PredictionCache } from "./prediction-cache.ts";
 import { checkInputs, checkOutputs, checkRequest } from "./request-check.ts";
-import { type ReadyVersion, ServedModel } from "./served-model.ts";
+import { type HeldVersion, type ReadyVersion, ServedModel } from "./served-model.ts";
 import { VersionStatistics } from "./statistics.ts";
 
 /** What the server needs of the registry. Both calls must end by themselves. */
@@ -78,6 +79,8 @@ export class ModelServer {
   #synced = false;
   #lastSyncError: string | undefined;
   #draining = false;
+  /** How often a version has been loaded here. */
+  #instances = 0;
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
@@ -130,7 +133,7 @@ export class ModelServer {
       platform: PLATFORM,
       inputs: ready.loaded.signature.inputs,
       outputs: ready.loaded.signature.outputs,
-      labels: ready.labels,
+      labels: this.#models.get(model)!.record.configuration?.labels ?? ready.labels,
     };
   }
 
@@ -163,7 +166,7 @@ export class ModelServer {
         model: name,
         version: String(version.number),
         state: version.state,
-        reason: version.state === "failed" ? version.reason : "",
+        reason: reasonOf(version),
       })),
     );
     const going = [...this.#unloading.values()].map((name) => ({
@@ -185,32 +188,13 @@ export class ModelServer {
   async statistics(nodeID: string, model?: string, version?: string): Promise<ModelStatistics[]> {
     if (model !== undefined && version !== undefined) {
       const ready = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
-      return [statisticsOf(ready, nodeID)];
+      return [ready.statistics.read(nodeID)];
     }
-    if (model === undefined) return this.allStatistics(nodeID);
-    if (!this.#models.has(model)) await this.#findAfterRefresh(model, version);
-    return this.#models
-      .get(model)!
-      .readyVersions()
-      .map((ready) => statisticsOf(ready, nodeID));
-  }
-
-  /** Of every loaded version. */
-  allStatistics(nodeID: string): ModelStatistics[] {
-    return [...this.#models.values()].flatMap((served) =>
-      served.readyVersions().map((ready) => statisticsOf(ready, nodeID)),
+    if (model !== undefined && !this.#models.has(model)) await this.#findAfterRefresh(model, version);
+    const models = model === undefined ? [...this.#models.values()] : [this.#models.get(model)!];
+    return models.flatMap((served) =>
+      served.readyVersions().map(({ statistics }) => statistics.read(nodeID)),
     );
-  }
-
-  /** How many requests wait for a batch, by model. */
-  queued(): Map<string, number> {
-    const waiting = new Map<string, number>();
-    for (const [model, served] of this.#models)
-      waiting.set(
-        model,
-        served.readyVersions().reduce((sum, { batcher }) => sum + batcher.queued, 0),
-      );
-    return waiting;
   }
 
   /** Takes no new requests, finishes those it has within `timeoutMs`, then frees everything. */
@@ -250,12 +234,12 @@ export class ModelServer {
     return this.#submit(ready, request, options).then(
       ({ looked, ...response }) => {
         const tookMs = clock.now() - startedAt;
-        statistics.answered(tookMs);
+        statistics.answered("success", tookMs);
         if (looked) statistics.lookedUp(response.cached, tookMs);
         return response;
       },
       (error: unknown) => {
-        statistics.failed(errorType(error), clock.now() - startedAt);
+        statistics.answered("fail", clock.now() - startedAt);
         throw error;
       },
     );
@@ -263,29 +247,39 @@ export class ModelServer {
 
   /** `looked`: whether it was looked for in the cache. */
   #submit(
-    { name, loaded, digest, batcher }: ReadyVersion,
+    ready: ReadyVersion,
     request: PredictRequest,
     { deadlineMs, signal }: SubmitOptions,
   ): Promise<PredictResponse & { looked: boolean }> {
+    const { name, loaded, digest } = ready;
     const { priority } = request;
     const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable, request.nonFinite);
     const outputs = checkOutputs(request.outputs, loaded.signature);
     const { cache } = this.#options;
     const { enabled = true, ttlSeconds } = this.#models.get(name.model)?.record.configuration?.cache ?? {};
     if (!cache || !enabled || request.cache === false)
-      return batcher
+      return this.#batcherOf(ready)
         .submit(inputs, outputs, { deadlineMs, signal, priority })
         .then((answer) => ({ ...name, outputs: answer, cached: false, looked: false }));
     const key = cacheKey({ ...name, digest, inputs, outputs });
     const what = `Model '${name.model}' version '${name.version}'`;
     return cache
-      .answer(key, (abandoned) => batcher.submit(inputs, outputs, { signal: abandoned, priority }), {
-        deadlineMs,
-        signal,
-        what,
-        ttlMs: ttlSeconds === undefined ? undefined : ttlSeconds * 1000,
-      })
+      .answer(
+        key,
+        (abandoned) => this.#batcherOf(ready).submit(inputs, outputs, { signal: abandoned, priority }),
+        {
+          deadlineMs,
+          signal,
+          what,
+          ttlMs: ttlSeconds === undefined ? undefined : ttlSeconds * 1000,
+        },
+      )
       .then((answer) => ({ ...name, ...answer, looked: true }));
+  }
+
+  /** Of the version as it is loaded now: it may have been loaded anew since it was found. */
+  #batcherOf({ name, number, batcher }: ReadyVersion): Batcher {
+    return this.#models.get(name.model)?.ready(number)?.batcher ?? batcher;
   }
 
   /** The soonest of what the request, its call, its model and this node allow. */
@@ -378,14 +372,19 @@ export class ModelServer {
 
   #reconcile(model: ServedModel): void {
     const wanted = model.wanted();
+    const key = instanceKey(model.record.configuration);
     for (const [number, held] of model.versions)
       if (held.state === "failed" && !wanted.has(number)) model.versions.delete(number);
-    for (const [number, wantedAs] of wanted) {
+    for (const [number, reason] of wanted) {
+      const wantedAs = `${reason} ${key}`;
       const held = model.versions.get(number);
       const retry =
         held?.state === "failed" && (held.retryAt <= this.#options.clock.now() || held.wantedAs !== wantedAs);
       if (!held || retry) this.#load(model, number, wantedAs, held?.state === "failed" ? held.attempts : 0);
     }
+    for (const ready of model.readyVersions())
+      if (ready.instanceKey === key) delete ready.reload;
+      else if (wanted.has(ready.number)) this.#reload(model, ready, key);
     model.followAliases();
     for (const version of model.dispensable()) {
       model.versions.delete(version.number);
@@ -395,27 +394,13 @@ export class ModelServer {
 
   #load(model: ServedModel, number: number, wantedAs: string, attempts: number): void {
     const name = { model: model.record.model, version: String(number) };
-    const { pool, catalog, location, clock, metrics, onLoaded, onLoadFailed } = this.#options;
+    const { clock, metrics, onLoaded, onLoadFailed } = this.#options;
     model.versions.set(number, { state: "loading", number });
     this.#transition(modelId(name), async () => {
       try {
-        const { artifacts, labels } = await catalog.version(name.model, number);
+        const { artifacts, labels } = await this.#options.catalog.version(name.model, number);
         const { digest } = artifacts.onnx;
-        const statistics = new VersionStatistics(name, metrics);
-        const startedAt = clock.now();
-        const loaded = await pool.load(name, { location, digest });
-        statistics.loaded(clock.now() - startedAt);
-        const policy = this.#policyOf(model.record);
-        const batcher = new Batcher({
-          name,
-          model: loaded,
-          runner: pool,
-          policy,
-          clock,
-          metrics,
-          statistics,
-        });
-        const ready: ReadyVersion = { name, number, loaded, digest, labels, batcher, statistics };
+        const ready = await this.#make(model, { name, number, digest, labels });
         model.versions.set(number, { state: "ready", number, ready });
         metrics.increment("moiety.model.loads", { outcome: "ok" });
         // The registry may have moved on while this was loading.
@@ -441,13 +426,66 @@ export class ModelServer {
     });
   }
 
-  #unload({ name, batcher }: ReadyVersion): void {
+  /** Loads a version as its model's configuration says now. */
+  async #make(model: ServedModel, version: VersionFacts): Promise<ReadyVersion> {
+    const { pool, location, clock, metrics } = this.#options;
+    const { name, digest, statistics = new VersionStatistics(name) } = version;
+    const { configuration } = model.record;
+    const instance = { ...name, instance: this.#instances++ };
+    const loaded = await pool.load(instance, { location, digest }, loadOptionsOf(configuration));
+    const batcher = new Batcher({
+      name: instance,
+      model: loaded,
+      runner: pool,
+      policy: this.#policyOf(model.record),
+      clock,
+      metrics,
+      statistics,
+    });
+    return { ...version, instance, instanceKey: instanceKey(configuration), loaded, batcher, statistics };
+  }
+
+  /**
+   * Loads a version anew beside itself, because its configuration has changed, and switches once that is ready. Where
+   * it cannot be, the one that is there goes on.
+   */
+  #reload(model: ServedModel, before: ReadyVersion, key: string): void {
+    const { clock, metrics, onLoaded, onLoadFailed } = this.#options;
+    const { name, number, digest, labels, statistics, reload } = before;
+    if (reload?.key === key && reload.retryAt > clock.now()) return;
+    const attempts = reload?.key === key ? reload.attempts : 0;
+    before.reload = { key, reason: "", retryAt: Number.POSITIVE_INFINITY, attempts };
+    this.#transition(modelId(name), async () => {
+      const isServed = () => this.#models.get(name.model) === model && model.ready(number) === before;
+      if (!isServed()) return;
+      try {
+        const ready = await this.#make(model, { name, number, digest, labels, statistics });
+        metrics.increment("moiety.model.loads", { outcome: "ok" });
+        // It may have been unloaded meanwhile.
+        if (!isServed()) return this.#unload(ready);
+        model.versions.set(number, { state: "ready", number, ready });
+        this.#unload(before);
+        this.#reconcile(model);
+      } catch (error) {
+        if (this.#draining) return;
+        const reason = errorMessage(error);
+        const retryAt = clock.now() + backoffMs(error, attempts);
+        before.reload = { key, reason, retryAt, attempts: attempts + 1 };
+        metrics.increment("moiety.model.loads", { outcome: errorType(error) });
+        onLoadFailed?.(name.model, name.version, reason);
+        return;
+      }
+      onLoaded?.(name.model, name.version);
+    });
+  }
+
+  #unload({ name, instance, batcher }: ReadyVersion): void {
     const drained = batcher.drain(UNLOAD_DRAIN_MS);
     this.#unloading.set(batcher, name);
     this.#transition(modelId(name), async () => {
       await drained;
       this.#unloading.delete(batcher);
-      await this.#options.pool.unload(name);
+      await this.#options.pool.unload(instance);
     });
   }
 
@@ -480,8 +518,16 @@ export class ModelServer {
   }
 }
 
-function statisticsOf({ statistics, batcher }: ReadyVersion, nodeID: string): ModelStatistics {
-  return statistics.read(nodeID, batcher.queued);
+type VersionFacts = Pick<ReadyVersion, "name" | "number" | "digest" | "labels"> & {
+  /** Of the same version, loaded otherwise. @default none yet */
+  statistics?: VersionStatistics;
+};
+
+/** Why a version does not answer, or not as its configuration says. */
+function reasonOf(version: HeldVersion): string {
+  if (version.state === "failed") return version.reason;
+  const reload = version.state === "ready" ? version.ready.reload : undefined;
+  return reload?.reason ? `its new configuration cannot be followed: ${reload.reason}` : "";
 }
 
 function backoffMs(error: unknown, attempts: number): number {

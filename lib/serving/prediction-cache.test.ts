@@ -128,6 +128,23 @@ describe("the memory tier", () => {
     expect(memory.cachedBytes).toBe(3 * (512 + 400));
   });
 
+  it("bounds the bytes of an owner, and drops what it has not read for longest", () => {
+    const memory = cache(10 * (512 + 400));
+    const put = (key: string, owner: string, ownerMaxBytes?: number) =>
+      memory.put(key, [tensor(new Float32Array(100))], { owner, ownerMaxBytes });
+    put("other", "n");
+    for (const key of ["a", "b", "c"]) put(key, "m", 3 * (512 + 400));
+    memory.get("a");
+    put("d", "m", 3 * (512 + 400));
+    expect(["other", "a", "b", "c", "d"].filter((key) => memory.get(key))).toEqual(["other", "a", "c", "d"]);
+    expect(memory.bytesOf("m")).toBe(3 * (512 + 400));
+    // A smaller bound holds for what is there.
+    put("e", "m", 512 + 400);
+    expect(["other", "a", "c", "d", "e"].filter((key) => memory.get(key))).toEqual(["other", "e"]);
+    put("e", "m", 0);
+    expect([memory.get("e"), memory.bytesOf("m"), memory.cachedBytes]).toEqual([undefined, 0, 512 + 400]);
+  });
+
   it("keeps its own copy of just the rows it was given", () => {
     const memory = cache(10_000);
     const batch = new Float32Array([1, 2, 3, 4]);
@@ -157,6 +174,7 @@ describe("the prediction cache", () => {
   });
   const outputs = () => [tensor(new Float32Array([1]))];
   const what = "the prediction";
+  const model = "m";
 
   it("computes once and answers from memory after", async () => {
     let computed = 0;
@@ -164,10 +182,25 @@ describe("the prediction cache", () => {
       computed++;
       return outputs();
     };
-    expect(await cache.answer("k", compute, { what })).toEqual({ outputs: outputs(), cached: false });
-    expect(await cache.answer("k", compute, { what })).toEqual({ outputs: outputs(), cached: true });
+    expect(await cache.answer("k", compute, { what, model })).toEqual({ outputs: outputs(), cached: false });
+    expect(await cache.answer("k", compute, { what, model })).toEqual({ outputs: outputs(), cached: true });
     expect(computed).toBe(1);
-    expect(Object.fromEntries(counts)).toEqual({ "moiety.cache.misses": 1, "moiety.cache.hits memory": 1 });
+    expect(Object.fromEntries(counts)).toEqual({
+      "moiety.cache.misses m": 1,
+      "moiety.cache.hits memory m": 1,
+    });
+  });
+
+  it("keeps no more of a model than that model may take", async () => {
+    const keep = async (key: string) =>
+      (await cache.answer(key, async () => outputs(), { what, model, maxBytes: 2 * 516 })).cached;
+    expect([await keep("a"), await keep("b"), await keep("a"), await keep("c")]).toEqual([
+      false,
+      false,
+      true,
+      false,
+    ]);
+    expect([await keep("a"), await keep("b")]).toEqual([true, false]);
   });
 
   it("lets identical requests in flight share one answer", async () => {
@@ -180,7 +213,7 @@ describe("the prediction cache", () => {
           computed++;
           return held.promise;
         },
-        { what },
+        { what, model },
       );
     const answers = [ask(), ask(), ask()];
     held.resolve(outputs());
@@ -194,12 +227,15 @@ describe("the prediction cache", () => {
     const failing = async () => {
       throw new ExecutionError("x", "y");
     };
-    const answers = [cache.answer("k", failing, { what }), cache.answer("k", failing, { what })];
+    const answers = [
+      cache.answer("k", failing, { what, model }),
+      cache.answer("k", failing, { what, model }),
+    ];
     expect(await Promise.all(answers.map((answer) => answer.catch(errorType)))).toEqual([
       "EXECUTION_FAILED",
       "EXECUTION_FAILED",
     ]);
-    expect((await cache.answer("k", async () => outputs(), { what })).cached).toBe(false);
+    expect((await cache.answer("k", async () => outputs(), { what, model })).cached).toBe(false);
   });
 
   it("gives each waiter its own deadline and cancels the computation when the last has gone", async () => {
@@ -211,9 +247,9 @@ describe("the prediction cache", () => {
       return new Promise<Tensor[]>(() => {});
     };
     const caller = new AbortController();
-    const short = cache.answer("k", never, { what, deadlineMs: 10 }).catch(errorType);
-    const long = cache.answer("k", never, { what, deadlineMs: 50 }).catch(errorType);
-    const leaving = cache.answer("k", never, { what, signal: caller.signal }).catch(errorType);
+    const short = cache.answer("k", never, { what, model, deadlineMs: 10 }).catch(errorType);
+    const long = cache.answer("k", never, { what, model, deadlineMs: 50 }).catch(errorType);
+    const leaving = cache.answer("k", never, { what, model, signal: caller.signal }).catch(errorType);
     clock.advance(10);
     expect(await short).toBe("DEADLINE_EXCEEDED");
     caller.abort();
@@ -222,6 +258,6 @@ describe("the prediction cache", () => {
     clock.advance(40);
     expect(await long).toBe("DEADLINE_EXCEEDED");
     expect(aborted).toBe(true);
-    expect((await cache.answer("k", async () => outputs(), { what })).cached).toBe(false);
+    expect((await cache.answer("k", async () => outputs(), { what, model })).cached).toBe(false);
   });
 });

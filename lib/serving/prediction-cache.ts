@@ -35,6 +35,10 @@ export type AnswerOptions = SubmitOptions & {
   what: string;
   /** How long the answer is kept, if it has to be computed. @default the cache's own */
   ttlMs?: number | undefined;
+  /** Whose answer it is. */
+  model: string;
+  /** Most bytes of memory for this model's answers. @default what all share */
+  maxBytes?: number | undefined;
 };
 
 type Flight = { waiters: Set<Pending<CachedAnswer>>; controller: AbortController };
@@ -62,16 +66,16 @@ export class PredictionCache {
   answer(key: string, compute: Compute, options: AnswerOptions): Promise<CachedAnswer> {
     const held = this.#memory.get(key);
     if (held) {
-      this.#metrics.increment("moiety.cache.hits", { tier: "memory" });
+      this.#metrics.increment("moiety.cache.hits", { tier: "memory", model: options.model });
       return Promise.resolve({ outputs: held, cached: true });
     }
-    const { what, deadlineMs = Number.POSITIVE_INFINITY, signal, ttlMs } = options;
+    const { what, deadlineMs = Number.POSITIVE_INFINITY, signal, model } = options;
     if (signal?.aborted) return Promise.reject(new CancelledError(what));
     if (deadlineMs <= 0) return Promise.reject(new DeadlineExceededError(what, deadlineMs));
 
     let flight = this.#flights.get(key);
-    if (flight) this.#metrics.increment("moiety.cache.hits", { tier: "flight" });
-    else flight = this.#launch(key, compute, ttlMs);
+    if (flight) this.#metrics.increment("moiety.cache.hits", { tier: "flight", model });
+    else flight = this.#launch(key, compute, options);
     return this.#wait(key, flight, what, deadlineMs, signal);
   }
 
@@ -82,14 +86,14 @@ export class PredictionCache {
     this.#redis?.close();
   }
 
-  #launch(key: string, compute: Compute, ttlMs: number | undefined): Flight {
+  #launch(key: string, compute: Compute, options: AnswerOptions): Flight {
     const flight: Flight = { waiters: new Set(), controller: new AbortController() };
     this.#flights.set(key, flight);
     const land = (settle: (waiter: Pending<CachedAnswer>) => void) => {
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
       for (const waiter of [...flight.waiters]) settle(waiter);
     };
-    this.#lookUpOrCompute(key, compute, ttlMs, flight.controller.signal).then(
+    this.#lookUpOrCompute(key, compute, options, flight.controller.signal).then(
       (answer) => land((waiter) => waiter.succeed(answer)),
       (error: Error) => land((waiter) => waiter.fail(error)),
     );
@@ -99,20 +103,24 @@ export class PredictionCache {
   async #lookUpOrCompute(
     key: string,
     compute: Compute,
-    ttlMs: number | undefined,
+    { ttlMs, model, maxBytes }: AnswerOptions,
     signal: AbortSignal,
   ): Promise<CachedAnswer> {
+    const keep = (outputs: readonly Tensor[]) => {
+      this.#memory.put(key, outputs, { ttlMs, owner: model, ownerMaxBytes: maxBytes });
+      this.#metrics.set("moiety.cache.bytes", this.#memory.bytesOf(model), { model });
+    };
     if (this.#redis) {
       const shared = await this.#redis.get(key);
       if (shared) {
-        this.#metrics.increment("moiety.cache.hits", { tier: "redis" });
-        this.#memory.put(key, shared, ttlMs);
+        this.#metrics.increment("moiety.cache.hits", { tier: "redis", model });
+        keep(shared);
         return { outputs: shared, cached: true };
       }
     }
-    this.#metrics.increment("moiety.cache.misses");
+    this.#metrics.increment("moiety.cache.misses", { model });
     const outputs = await compute(signal);
-    this.#memory.put(key, outputs, ttlMs);
+    keep(outputs);
     this.#redis?.put(key, outputs, ttlMs);
     return { outputs, cached: false };
   }

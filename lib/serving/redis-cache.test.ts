@@ -100,7 +100,7 @@ describe("the Redis tier", () => {
           computed++;
           return outputs;
         },
-        { what },
+        { what, model: "m" },
       );
     await ask();
     await eventually(async () => (await ask()).cached || undefined);
