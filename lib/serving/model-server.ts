@@ -188,13 +188,32 @@ export class ModelServer {
   async statistics(nodeID: string, model?: string, version?: string): Promise<ModelStatistics[]> {
     if (model !== undefined && version !== undefined) {
       const ready = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
-      return [ready.statistics.read(nodeID)];
+      return [statisticsOf(ready, nodeID)];
     }
-    if (model !== undefined && !this.#models.has(model)) await this.#findAfterRefresh(model, version);
-    const models = model === undefined ? [...this.#models.values()] : [this.#models.get(model)!];
-    return models.flatMap((served) =>
-      served.readyVersions().map(({ statistics }) => statistics.read(nodeID)),
+    if (model === undefined) return this.allStatistics(nodeID);
+    if (!this.#models.has(model)) await this.#findAfterRefresh(model, version);
+    return this.#models
+      .get(model)!
+      .readyVersions()
+      .map((ready) => statisticsOf(ready, nodeID));
+  }
+
+  /** Of every loaded version. */
+  allStatistics(nodeID: string): ModelStatistics[] {
+    return [...this.#models.values()].flatMap((served) =>
+      served.readyVersions().map((ready) => statisticsOf(ready, nodeID)),
     );
+  }
+
+  /** How many requests wait for a batch, by model. */
+  queued(): Map<string, number> {
+    const waiting = new Map<string, number>();
+    for (const [model, served] of this.#models)
+      waiting.set(
+        model,
+        served.readyVersions().reduce((sum, { batcher }) => sum + batcher.queued, 0),
+      );
+    return waiting;
   }
 
   /** Takes no new requests, finishes those it has within `timeoutMs`, then frees everything. */
@@ -234,12 +253,12 @@ export class ModelServer {
     return this.#submit(ready, request, options).then(
       ({ looked, ...response }) => {
         const tookMs = clock.now() - startedAt;
-        statistics.answered("success", tookMs);
+        statistics.answered(tookMs);
         if (looked) statistics.lookedUp(response.cached, tookMs);
         return response;
       },
       (error: unknown) => {
-        statistics.answered("fail", clock.now() - startedAt);
+        statistics.failed(errorType(error), clock.now() - startedAt);
         throw error;
       },
     );
@@ -256,7 +275,11 @@ export class ModelServer {
     const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable, request.nonFinite);
     const outputs = checkOutputs(request.outputs, loaded.signature);
     const { cache } = this.#options;
-    const { enabled = true, ttlSeconds } = this.#models.get(name.model)?.record.configuration?.cache ?? {};
+    const {
+      enabled = true,
+      ttlSeconds,
+      maxBytes,
+    } = this.#models.get(name.model)?.record.configuration?.cache ?? {};
     if (!cache || !enabled || request.cache === false)
       return this.#batcherOf(ready)
         .submit(inputs, outputs, { deadlineMs, signal, priority })
@@ -271,6 +294,8 @@ export class ModelServer {
           deadlineMs,
           signal,
           what,
+          model: name.model,
+          maxBytes,
           ttlMs: ttlSeconds === undefined ? undefined : ttlSeconds * 1000,
         },
       )
@@ -429,10 +454,12 @@ export class ModelServer {
   /** Loads a version as its model's configuration says now. */
   async #make(model: ServedModel, version: VersionFacts): Promise<ReadyVersion> {
     const { pool, location, clock, metrics } = this.#options;
-    const { name, digest, statistics = new VersionStatistics(name) } = version;
+    const { name, digest, statistics = new VersionStatistics(name, metrics) } = version;
     const { configuration } = model.record;
     const instance = { ...name, instance: this.#instances++ };
+    const startedAt = clock.now();
     const loaded = await pool.load(instance, { location, digest }, loadOptionsOf(configuration));
+    statistics.loaded(clock.now() - startedAt);
     const batcher = new Batcher({
       name: instance,
       model: loaded,
@@ -516,6 +543,10 @@ export class ModelServer {
     if (!loaded) return { ready: false, reason: failures || none };
     return { ready: true, reason: [`serving ${loaded}`, failures].filter(Boolean).join("; ") };
   }
+}
+
+function statisticsOf({ statistics, batcher }: ReadyVersion, nodeID: string): ModelStatistics {
+  return statistics.read(nodeID, batcher.queued);
 }
 
 type VersionFacts = Pick<ReadyVersion, "name" | "number" | "digest" | "labels"> & {
