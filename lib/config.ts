@@ -166,6 +166,11 @@ export const VARIABLES = {
     parse: integer(0, 65535),
     description: "Port for this node's own Prometheus page; 0: only the gateway's /metrics",
   },
+  MOIETY_TRITON_METRICS: {
+    default: "off",
+    parse: oneOf("on", "off"),
+    description: "`on`: metrics under Triton's names (`nv_inference_*`) too",
+  },
   MOIETY_LOG_LEVEL: {
     default: "warn",
     parse: oneOf("fatal", "error", "warn", "info", "debug", "trace"),
@@ -182,11 +187,6 @@ export const VARIABLES = {
     description: "Most rows in one executed batch",
   },
   MOIETY_INFERENCE_QUEUE_DELAY_MS: {
-  MOIETY_TRITON_METRICS: {
-    default: "off",
-    parse: oneOf("on", "off"),
-    description: "`on`: metrics under Triton's names (`nv_inference_*`) too",
-  },
     default: 1,
     parse: integer(0, 1000),
     description: "Longest wait for a batch to fill, in ms",
@@ -247,14 +247,16 @@ export type Config = Readonly<{
   /** Undefined when only the built-in data sets are known. */
   datasetsDirectory: string | undefined;
   datasetsMemoryBytes: number;
+  /** Folders of models; none: only what is published otherwise. */
+  modelRepository: Readonly<{ directories: readonly string[]; pollSeconds: number }>;
   http: Readonly<{ host: string; port: number; maxBodyBytes: number }>;
   /** On the host of `http`. Undefined: none is spoken. */
   grpc: Readonly<{ port: number | undefined }>;
   /** What the server says it is. */
   server: Readonly<{ name: string; version: string }>;
-  /** Folders of models; none: only what is published otherwise. */
-  modelRepository: Readonly<{ directories: readonly string[]; pollSeconds: number }>;
   metricsPort: number;
+  /** Whether metrics are printed under Triton's names too. */
+  tritonMetrics: boolean;
   logLevel: string;
   inference: Readonly<{
     workers: number;
@@ -273,8 +275,6 @@ export type Config = Readonly<{
   }>;
 }>;
 
-  /** Whether metrics are printed under Triton's names too. */
-  tritonMetrics: boolean;
 /**
  * Reads and validates the environment.
  * @throws {ConfigError} naming the variable, its value and what is allowed
@@ -310,6 +310,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     ),
     datasetsDirectory: values.MOIETY_DATASETS_DIR || undefined,
     datasetsMemoryBytes: values.MOIETY_DATASETS_MEMORY_BYTES,
+    modelRepository: Object.freeze({
+      directories: Object.freeze(values.MOIETY_MODEL_REPOSITORY.split(delimiter).filter(Boolean)),
+      pollSeconds: values.MOIETY_MODEL_REPOSITORY_POLL_SECONDS,
+    }),
     http: Object.freeze({
       host: values.MOIETY_HTTP_HOST,
       port: values.MOIETY_HTTP_PORT,
@@ -317,14 +321,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     }),
     grpc: Object.freeze({ port: values.MOIETY_GRPC_PORT }),
     server: Object.freeze({
-    modelRepository: Object.freeze({
-      directories: Object.freeze(values.MOIETY_MODEL_REPOSITORY.split(delimiter).filter(Boolean)),
-      pollSeconds: values.MOIETY_MODEL_REPOSITORY_POLL_SECONDS,
-    }),
       name: values.MOIETY_SERVER_NAME,
       version: values.MOIETY_SERVER_VERSION || PRODUCT.version,
     }),
     metricsPort: values.MOIETY_METRICS_PORT,
+    tritonMetrics: values.MOIETY_TRITON_METRICS === "on",
     logLevel: values.MOIETY_LOG_LEVEL,
     inference: Object.freeze({
       workers: values.MOIETY_INFERENCE_WORKERS,
@@ -345,4 +346,3 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     }),
   });
 }
-    tritonMetrics: values.MOIETY_TRITON_METRICS === "on",
