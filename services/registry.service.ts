@@ -1,6 +1,7 @@
 /** The models there are: immutable versions, and aliases that move. */
 
 import type { Context, Service, ServiceSchema } from "moleculer";
+import { EnsembleRegistry } from "../lib/ensemble/ensemble-registry.ts";
 import type { ActionParams } from "../lib/protocol/actions.ts";
 import { ModelRegistry } from "../lib/registry/model-registry.ts";
 import { FolderWatch } from "../lib/repository/folder-watch.ts";
@@ -9,6 +10,7 @@ import { storeMixin, type WithStore } from "../mixins/store.ts";
 import {
   ALIAS_PARAMS,
   CONFIGURE_PARAMS,
+  ENSEMBLE_PARAMS,
   LOADED_PARAMS,
   MODEL_PARAMS,
   NO_PARAMS,
@@ -19,7 +21,8 @@ import {
   VERSION_PARAMS,
 } from "./registry/params.ts";
 
-type Registry = Service & WithStore & { registry: ModelRegistry; folderWatch: FolderWatch | undefined };
+type Registry = Service &
+  WithStore & { registry: ModelRegistry; ensembles: EnsembleRegistry; folderWatch: FolderWatch | undefined };
 type Schema = ServiceSchema<
   Record<string, unknown>,
   Record<string, unknown>,
@@ -60,6 +63,19 @@ export default {
       params: PUBLISH_PARAMS,
       handler(this: Registry, ctx: Context<ActionParams<"registry.publish">>) {
         return this.registry.publish(ctx.params);
+      },
+    },
+    publishEnsemble: {
+      params: ENSEMBLE_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.publishEnsemble">>) {
+        return this.ensembles.publish(ctx.params);
+      },
+    },
+    ensemble: {
+      ...IDEMPOTENT,
+      params: VERSION_PARAMS,
+      handler(this: Registry, ctx: Context<ActionParams<"registry.ensemble">>) {
+        return this.ensembles.read(ctx.params.model, ctx.params.version);
       },
     },
     setAlias: {
@@ -129,6 +145,7 @@ export default {
       onRolledOut: (fact) => emit("model.rolledOut", fact),
       onRolledBack: (fact) => emit("model.rolledBack", fact),
     });
+    this.ensembles = new EnsembleRegistry(this.registry, this.store.artifacts);
     if (modelRepository.directories.length > 0)
       this.folderWatch = new FolderWatch({
         ...modelRepository,

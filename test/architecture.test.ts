@@ -47,7 +47,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   evaluation: ["data", "metrics", "protocol", "runtime", "store", "store/store.ts", "tensor"],
   registry: ["protocol", "store/store.ts"],
   balance: ["protocol"],
-  ensemble: ["onnx", "protocol", "registry", "tensor"],
+  ensemble: ["onnx", "protocol", "registry", "store/store.ts", "tensor"],
   serving: ["protocol", "runtime", "store/store.ts", "tensor"],
   repository: ["protocol", "registry", "runtime", "serving", "store", "store/store.ts", "tensor"],
   http: [],

@@ -4,6 +4,7 @@
  */
 
 import type { ArtifactRef } from "../store/store.ts";
+import type { Ensemble } from "./ensembles.ts";
 import type { ModelMetadata, PredictRequest, PredictResponse, Readiness, VersionState } from "./inference.ts";
 import type { Job, JobState, TrainingSpec } from "./jobs.ts";
 import type { ModelConfiguration } from "./model-configuration.ts";
@@ -43,6 +44,13 @@ export interface Actions {
     };
     result: ModelVersion;
   };
+  /** A version whose steps are other models and operators; `ensemble` is read, and refused, field by field. */
+  "registry.publishEnsemble": {
+    params: { model: string; ensemble: unknown; labels?: string[] };
+    result: ModelVersion;
+  };
+  /** The specification of a version that is an ensemble. */
+  "registry.ensemble": { params: { model: string; version?: string }; result: Ensemble };
   "registry.setAlias": { params: { model: string; alias: string; version: number }; result: ModelRecord };
   /** Replaces how the model is served, on every node. */
   "registry.configure": {

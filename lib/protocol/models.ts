@@ -83,7 +83,9 @@ export type ModelVersion = {
   /** 1, 2, 3 … */
   version: number;
   createdAt: string;
-  /** `onnx` is what inference serves; `checkpoint` is the trained state it was converted from. */
+  /** What inference loads: a model, or the specification of an ensemble as JSON. @default "onnx" */
+  format?: "onnx" | "ensemble";
+  /** `onnx` is what inference loads; `checkpoint` is the trained state it was converted from. */
   artifacts: { onnx: ArtifactRef; checkpoint?: ArtifactRef };
   signature: ModelSignature;
   /**

@@ -16,6 +16,13 @@ export const ALIAS_PARAMS = { ...PROMOTE_PARAMS, alias: "string" } as const;
 /** What may be in a configuration is decided, field by field, by lib/registry. */
 export const CONFIGURE_PARAMS = { ...MODEL_PARAMS, configuration: "any" } as const;
 
+/** What may be in an ensemble is decided, field by field, by lib/ensemble. */
+export const ENSEMBLE_PARAMS = {
+  ...MODEL_PARAMS,
+  ensemble: "any",
+  labels: { type: "array", items: "string", optional: true },
+} as const;
+
 export const LOADED_PARAMS = { ...MODEL_PARAMS, loaded: "boolean" } as const;
 
 /** What may be in a rollout is decided, field by field, by lib/registry. */
