@@ -7,7 +7,7 @@ import { type Answer, Connection, postRequest } from "./connection.ts";
 async function exchange(
   pieces: readonly string[],
   close = false,
-): Promise<{ answers: (Answer | string)[]; connections: number }> {
+): Promise<{ answers: ({ status: number; body: string } | string)[]; connections: number }> {
   let connections = 0;
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -25,11 +25,11 @@ async function exchange(
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const request = postRequest(new URL(`http://127.0.0.1:${port}/predict`), "{}");
-  const answers: (Answer | string)[] = [];
+  const request = postRequest(new URL(`http://127.0.0.1:${port}/predict`), {}, Buffer.from("{}"));
+  const answers: ({ status: number; body: string } | string)[] = [];
   await new Promise<void>((resolve) => {
     const next = (answer: Answer | string): void => {
-      answers.push(answer);
+      answers.push(typeof answer === "string" ? answer : { ...answer, body: answer.body.toString() });
       if (answers.length < 2) connection.send(request);
       else {
         connection.close();

@@ -13,7 +13,7 @@ const CHUNKED = /\r\ntransfer-encoding: *chunked/i;
 const CLOSE = /\r\nconnection: *close/i;
 const KEEP_ALIVE = /\r\nconnection: *keep-alive/i;
 
-export type Answer = { status: number; body: string };
+export type Answer = { status: number; body: Buffer };
 type Head = {
   status: number;
   bodyStart: number;
@@ -80,18 +80,18 @@ export class Connection {
       const body = readChunks(received, head.bodyStart);
       if (body !== undefined) this.#answer(head, body);
     } else if (head.length !== undefined && received.length >= head.bodyStart + head.length)
-      this.#answer(head, received.toString("utf8", head.bodyStart, head.bodyStart + head.length));
+      this.#answer(head, received.subarray(head.bodyStart, head.bodyStart + head.length));
   }
 
   #ended(): void {
     const [head, received] = [this.#head, this.#received];
     if (this.#waiting && head && received && !head.chunked && head.length === undefined)
-      this.#answer({ ...head, keepAlive: false }, received.toString("utf8", head.bodyStart));
+      this.#answer({ ...head, keepAlive: false }, received.subarray(head.bodyStart));
     else if (this.#waiting) this.#broken("connection closed before the answer was complete");
     else this.#drop();
   }
 
-  #answer({ status, keepAlive }: Head, body: string): void {
+  #answer({ status, keepAlive }: Head, body: Buffer): void {
     this.#waiting = false;
     this.#received = undefined;
     this.#head = undefined;
@@ -116,11 +116,14 @@ export class Connection {
 }
 
 /** A request as it goes over the wire, made once and sent many times. */
-export function postRequest(url: URL, body: string): Buffer {
-  return Buffer.from(
-    `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
+export function postRequest(url: URL, headers: Readonly<Record<string, string>>, body: Uint8Array): Buffer {
+  const lines = [
+    `POST ${url.pathname}${url.search} HTTP/1.1`,
+    `Host: ${url.host}`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    `Content-Length: ${body.length}`,
+  ];
+  return Buffer.concat([Buffer.from(`${lines.join("\r\n")}${HEAD_END}`), body]);
 }
 
 function readHead(received: Buffer): Head | undefined {
@@ -138,7 +141,7 @@ function readHead(received: Buffer): Head | undefined {
 }
 
 /** The body of a complete chunked answer, or undefined while chunks are missing. */
-function readChunks(received: Buffer, start: number): string | undefined {
+function readChunks(received: Buffer, start: number): Buffer | undefined {
   const parts: Buffer[] = [];
   for (let at = start; ; ) {
     const lineEnd = received.indexOf("\r\n", at);
@@ -146,7 +149,7 @@ function readChunks(received: Buffer, start: number): string | undefined {
     const size = Number.parseInt(received.toString("latin1", at, lineEnd), 16);
     const from = lineEnd + 2;
     if (received.length < from + size + 2) return undefined;
-    if (size === 0) return Buffer.concat(parts).toString("utf8");
+    if (size === 0) return Buffer.concat(parts);
     parts.push(received.subarray(from, from + size));
     at = from + size + 2;
   }

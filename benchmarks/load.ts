@@ -9,7 +9,8 @@
  */
 
 import { createInterface } from "node:readline";
-import { type Answer, Connection, postRequest } from "./connection.ts";
+import { type AnswerForm, digitOf } from "./answer.ts";
+import { Connection, postRequest } from "./connection.ts";
 
 const MAX_FAILURES = 20;
 const MIN_ANSWERS_PER_CONNECTION = 2;
@@ -18,9 +19,12 @@ export const MAX_EXTENSION = 10;
 const BROKEN_PAUSE_MS = 50;
 const DRAIN_DEADLINE_MS = 40_000;
 
+/** Where requests go, and what they and their answers are like. */
+export type Target = { url: string; headers: Readonly<Record<string, string>>; answers: AnswerForm };
+
 export type LoadOrder = {
-  url: string;
-  /** Request bodies, sent in turn, and the digit each must be answered with. */
+  target: Target;
+  /** Request bodies in base64, sent in turn, and the digit each must be answered with. */
   requests: { body: string; digit: number }[];
   /** Share of answers that must be right: 1 for servers of the reference model. */
   minRight: number;
@@ -37,6 +41,8 @@ export type LoadResult = {
   right: number;
   /** Processor time of the load generator itself, in cores. */
   cpuShare: number;
+  /** The same for each request: what sending, receiving and checking cost. */
+  cpuUsPerRequest: number;
 };
 
 if (import.meta.main)
@@ -50,8 +56,12 @@ if (import.meta.main)
 
 /** @throws {Error} when answers are wrong, broken or missing, with the first reason */
 export async function runLoad(order: LoadOrder): Promise<LoadResult> {
-  const url = new URL(order.url);
-  const requests = order.requests.map(({ body, digit }) => ({ bytes: postRequest(url, body), digit }));
+  const { headers, answers } = order.target;
+  const url = new URL(order.target.url);
+  const requests = order.requests.map(({ body, digit }) => ({
+    bytes: postRequest(url, headers, Buffer.from(body, "base64")),
+    digit,
+  }));
   const address = { host: url.hostname, port: Number(url.port) };
   const from = performance.now() + order.warmUpMs;
   const until = from + order.durationMs;
@@ -95,7 +105,7 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
           const now = performance.now();
           if (startedMs >= from) latenciesMs.push(now - startedMs);
           if (now >= from && endedMs === undefined) completed++;
-          const got = digitOf(answer);
+          const got = digitOf(answers, answer);
           answered++;
           if (got === digit) right++;
           else if (typeof got === "string") failures.push(got);
@@ -135,30 +145,11 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
     requests: answered,
     right,
     cpuShare: (cpu.user + cpu.system) / 1000 / elapsedMs,
+    cpuUsPerRequest: (cpu.user + cpu.system) / answered,
   };
 }
 
 /** Smallest sample that at least `share` of all samples do not exceed (nearest rank). */
 export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)]!;
-}
-
-/**
- * The digit an answer names, or why it names none. Understands `{"prediction": digit}` and the probabilities of an
- * Open Inference Protocol v2 answer.
- */
-export function digitOf({ status, body }: Answer): number | string {
-  if (status !== 200) return `status ${status}: ${body.slice(0, 200)}`;
-  let answer: { prediction?: unknown; outputs?: { data?: unknown }[] };
-  try {
-    answer = JSON.parse(body) as typeof answer;
-  } catch {
-    return `not JSON: ${body.slice(0, 200)}`;
-  }
-  if (Number.isInteger(answer.prediction)) return answer.prediction as number;
-  const scores = answer.outputs?.[0]?.data;
-  if (!Array.isArray(scores) || scores.length !== 10) return `no prediction in: ${body.slice(0, 200)}`;
-  let best = 0;
-  for (let digit = 1; digit < 10; digit++) if (scores[digit] > scores[best]) best = digit;
-  return best;
 }

@@ -1,4 +1,4 @@
-/** Command-line options that every benchmark takes. An unknown option or peer is refused by name. */
+/** Command-line options that benchmarks take. An unknown option, peer, network or path is refused by name. */
 
 import { parseArgs } from "node:util";
 
@@ -11,43 +11,61 @@ export type BenchmarkOptions = {
   peers: string[];
   /** The networks to train; none where the benchmark has no choice of them. */
   nets: string[];
+  /** The ways in to measure; none where the benchmark has no choice of them. */
+  paths: string[];
+  /** Undefined: the benchmark's own numbers. */
+  connections: number[] | undefined;
   /** Undefined: the benchmark's own number. */
   rounds: number | undefined;
+  /** How long one measurement takes. Undefined: the benchmark's own. */
+  seconds: number | undefined;
 };
 
+/** What can be chosen from. */
+export type Choices = { peers: readonly string[]; nets?: readonly string[]; paths?: readonly string[] };
+
 /** @throws {RangeError} naming the option, what came and what is allowed */
-export function readOptions(
-  args: readonly string[],
-  peers: readonly string[],
-  nets: readonly string[] = [],
-): BenchmarkOptions {
+export function readOptions(args: readonly string[], { peers, nets, paths }: Choices): BenchmarkOptions {
   const { values } = parseArgs({
     args: [...args],
     options: {
       json: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
-      only: { type: "string" },
+      peers: { type: "string" },
+      ...(nets ? { net: { type: "string" } } : {}),
+      ...(paths
+        ? { paths: { type: "string" }, connections: { type: "string" }, seconds: { type: "string" } }
+        : {}),
       rounds: { type: "string" },
-      net: { type: "string" },
     },
   });
-  const chosen = (option: string, kind: string, value: string | undefined, known: readonly string[]) => {
-    const names = value?.split(",").filter((name) => name !== "") ?? known;
+  const given = values as Partial<Record<string, string>>;
+  const chosen = (option: string, kind: string, known: readonly string[] = []): string[] => {
+    const names = listed(given[option]) ?? known;
     for (const name of names)
       if (!known.includes(name))
         throw new RangeError(`--${option}: no ${kind} ${name}; known: ${known.join(", ")}`);
     return [...names];
   };
-  if (values.net !== undefined && nets.length === 0)
-    throw new RangeError("--net: this benchmark has no choice of networks");
-  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
-  if (rounds !== undefined && (!Number.isInteger(rounds) || rounds < 1 || rounds > 1000))
-    throw new RangeError(`--rounds: expected an integer from 1 to 1000, got ${values.rounds}`);
   return {
     json: values.json,
     quick: values.quick,
-    peers: chosen("only", "peer", values.only, peers),
-    nets: chosen("net", "network", values.net, nets),
-    rounds,
+    peers: chosen("peers", "peer", peers),
+    nets: chosen("net", "network", nets),
+    paths: chosen("paths", "path", paths),
+    connections: listed(given.connections)?.map((count) => integer("connections", count)),
+    rounds: given.rounds === undefined ? undefined : integer("rounds", given.rounds),
+    seconds: given.seconds === undefined ? undefined : integer("seconds", given.seconds),
   };
+}
+
+function listed(value: string | undefined): string[] | undefined {
+  return value?.split(",").filter((name) => name !== "");
+}
+
+function integer(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 1000)
+    throw new RangeError(`--${option}: expected an integer from 1 to 1000, got ${text}`);
+  return value;
 }

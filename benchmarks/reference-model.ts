@@ -3,8 +3,15 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { IMAGE_PIXELS } from "./mnist.ts";
 
+/** Inputs of one run. */
+export type Feeds = Record<string, Tensor>;
+
 export type ReferenceModel = {
-  /** Pixels 0..255 of whole images, row-major; gives class scores [images, classes] in memory of their own. */
+  /** Pixels 0..255 of whole images, row-major, as the model takes them. */
+  feeds(pixels: Uint8Array): Feeds;
+  /** Class scores [images, classes] in memory of their own. */
+  run(feeds: Feeds): Promise<Float32Array>;
+  /** Both: pixels in, class scores out. */
   scores(pixels: Uint8Array): Promise<Float32Array>;
   close(): Promise<void>;
 };
@@ -22,16 +29,21 @@ export async function openReferenceModel(file: string, threads: number): Promise
     throw new Error(`${file}: input type ${type}, expected uint8 or float32`);
   if (shape.reduce((a, b) => a * b, 1) !== IMAGE_PIXELS)
     throw new Error(`${file}: input shape [${input.shape}], expected 784 pixels per image`);
-  return {
-    async scores(pixels) {
-      const dims = [pixels.length / IMAGE_PIXELS, ...shape];
-      const tensor =
+  const feeds = (pixels: Uint8Array): Feeds => {
+    const dims = [pixels.length / IMAGE_PIXELS, ...shape];
+    return {
+      [name]:
         type === "uint8"
           ? new Tensor("uint8", pixels, dims)
-          : new Tensor("float32", Float32Array.from(pixels), dims);
-      const results = await session.run({ [name]: tensor });
-      return results[output]!.data as Float32Array;
-    },
+          : new Tensor("float32", Float32Array.from(pixels), dims),
+    };
+  };
+  const run = async (inputs: Feeds): Promise<Float32Array> =>
+    (await session.run(inputs))[output]!.data as Float32Array;
+  return {
+    feeds,
+    run,
+    scores: (pixels) => run(feeds(pixels)),
     close: () => session.release(),
   };
 }

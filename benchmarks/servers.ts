@@ -1,6 +1,6 @@
 /**
- * The servers that `bench:serve` compares: how each is started, where it listens, what a request body looks like.
- * To add one: an entry in `PEER_SERVERS` (and in peers/peers.ts if it needs Python packages).
+ * The servers that `bench:serve` compares: how each is started, where it listens, how it is asked. To add one: a name
+ * in paths.ts and an entry in `PEER_SERVERS` (and in peers/peers.ts if it needs Python packages).
  */
 
 import type { AddressInfo } from "node:net";
@@ -8,38 +8,39 @@ import { createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Child, Children } from "./children.ts";
+import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
 import type { DigitImage } from "./mnist.ts";
+import { moietyEndpoints, type TensorMetadata } from "./moiety-endpoints.ts";
+import type { EndpointName, ServerName } from "./paths.ts";
 import { PYTHON, VENV_DIRECTORY } from "./peers/peers.ts";
+import { MODEL } from "./published-model.ts";
 
 const ROOT_DIRECTORY = join(import.meta.dirname, "..");
 const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
 /** The first start trains the example model. */
 const FIRST_START_DEADLINE_MS = 600_000;
 const METADATA_DEADLINE_MS = 10_000;
+const LISTENING_DEADLINE_MS = 60_000;
 const PYTHON_ENVIRONMENT = { PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
-/** What both commands print once the model is served. */
-const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+)/;
+/** What Moiety's commands print once the model is served: where over HTTP and where over gRPC. */
+const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+) and, over gRPC, on (\S+?:\d+)/;
+const BARE_LINE = /^listening on (\S+) (\S+)$/;
 
-export type Server = { name: string; child: Child; url: string; body: (image: DigitImage) => string };
-
-type TensorMetadata = { name: string; datatype: string; shape: number[] };
+export type Server = { child: Child; endpoints: Partial<Record<EndpointName, Endpoint>> };
 
 /** What peers may need: the served model as ONNX, and a Keras file of the same architecture. */
 export type PeerModels = { onnx: string; keras: string };
 type StartPeer = (children: Children, models: PeerModels) => Promise<Server>;
 
-const plainBody = ({ pixels }: DigitImage): string => JSON.stringify({ image: [...pixels] });
+const plainBody = ({ pixels }: DigitImage): Uint8Array => Buffer.from(JSON.stringify({ image: [...pixels] }));
+const plainJson = (port: number): Endpoint => ({
+  url: `http://127.0.0.1:${port}/predict`,
+  headers: JSON_HEADERS,
+  answers: "json",
+  body: plainBody,
+});
 
-/** An Open Inference Protocol request for one image, shaped as the model's metadata asks. */
-function inferBody({ name, datatype, shape }: TensorMetadata): Server["body"] {
-  return ({ pixels }) =>
-    JSON.stringify({
-      inputs: [{ name, shape: [1, ...shape.slice(1)], datatype, data: [...pixels] }],
-      parameters: { cache: false },
-    });
-}
-
-export const PEER_SERVERS = {
+export const PEER_SERVERS: Partial<Record<ServerName, StartPeer>> = {
   flask: async (children, { keras }) => {
     const port = await freePort();
     const child = children.start({
@@ -48,28 +49,39 @@ export const PEER_SERVERS = {
       args: [join(CONTESTANTS_DIRECTORY, "flask_serve.py"), keras, String(port)],
       env: { ...PYTHON_ENVIRONMENT, KERAS_BACKEND: "tensorflow", TF_CPP_MIN_LOG_LEVEL: "2" },
     });
-    return { name: "flask", child, url: `http://127.0.0.1:${port}/predict`, body: plainBody };
+    return { child, endpoints: { json: plainJson(port) } };
   },
   fastapi: (children, models) => startFastApi(children, models, "fastapi", 1),
   fastapi2: (children, models) => startFastApi(children, models, "fastapi2", 2),
   bare: async (children, { onnx }) => {
-    const port = await freePort();
     const child = children.start({
       name: "serve-bare",
       command: process.execPath,
-      args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(port), String(inferenceWorkers())],
+      args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(inferenceWorkers())],
     });
-    return { name: "bare", child, url: `http://127.0.0.1:${port}/predict`, body: plainBody };
+    const line = await child.line((text) => BARE_LINE.test(text), LISTENING_DEADLINE_MS);
+    const [, http] = BARE_LINE.exec(line)!;
+    const raw: Endpoint = {
+      url: `${http}/raw`,
+      headers: RAW_HEADERS,
+      answers: "scores",
+      body: ({ pixels }) => pixels,
+    };
+    return { child, endpoints: { json: { ...plainJson(0), url: `${http}/predict` }, binary: raw } };
   },
-} as const satisfies Record<string, StartPeer>;
-
-export type PeerName = keyof typeof PEER_SERVERS;
+};
 
 /** Moiety in one process, on a data directory of its own. */
-export function startEmbedded(children: Children, dataDirectory: string): Promise<Server> {
-  return startMoiety(children, "moiety", ["cli/start.ts"], {
+export function startEmbedded(
+  children: Children,
+  name: string,
+  dataDirectory: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Server> {
+  return startMoiety(children, name, ["cli/start.ts"], {
     MOIETY_DATA_DIR: dataDirectory,
     MOIETY_INFERENCE_WORKERS: String(inferenceWorkers()),
+    ...env,
   });
 }
 
@@ -91,12 +103,12 @@ async function startMoiety(
     env: { ...env, MOIETY_HTTP_PORT: "0", MOIETY_GRPC_PORT: "0" },
   });
   const line = await child.line((text) => SERVING_LINE.test(text), FIRST_START_DEADLINE_MS);
-  const origin = SERVING_LINE.exec(line)![1];
-  const model = `${origin}/v2/models/mnist`;
+  const [, http = "", grpc = ""] = SERVING_LINE.exec(line)!;
+  const model = `${http}/v2/models/${MODEL}`;
   const response = await fetch(model, { signal: AbortSignal.timeout(METADATA_DEADLINE_MS) });
   const { inputs } = (await response.json()) as { inputs?: TensorMetadata[] };
   if (!inputs?.[0]) throw new Error(`${name}: ${model} answered ${response.status} without inputs`);
-  return { name, child, url: `${model}/infer`, body: inferBody(inputs[0]) };
+  return { child, endpoints: moietyEndpoints({ http, grpc }, MODEL, inputs[0]) };
 }
 
 async function startFastApi(
@@ -120,11 +132,11 @@ async function startFastApi(
       MODEL: onnx,
     },
   });
-  return { name, child, url: `http://127.0.0.1:${port}/predict`, body: plainBody };
+  return { child, endpoints: { json: plainJson(port) } };
 }
 
 /** As many worker threads as Moiety takes by default. */
-function inferenceWorkers(): number {
+export function inferenceWorkers(): number {
   return Math.max(1, availableParallelism() - 1);
 }
 

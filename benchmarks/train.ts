@@ -53,7 +53,10 @@ const COMMANDS: Readonly<Record<string, { command: string; script: string }>> = 
   [TFJS_PEER]: { command: process.execPath, script: "tfjs-train.ts" },
 };
 
-const options = readOptions(process.argv.slice(2), ["keras", "torch", TFJS_PEER], Object.keys(NETWORKS));
+const options = readOptions(process.argv.slice(2), {
+  peers: ["keras", "torch", TFJS_PEER],
+  nets: Object.keys(NETWORKS),
+});
 const report = new Report();
 await withChildren(async (children) => {
   const missing = missingPeers(options.peers);

@@ -1,13 +1,15 @@
 /**
  * The practical ceiling: node:http and onnxruntime-node with the same batching policy as the inference service, and
- * nothing else: one route, one model, no validation, no versions, no metrics. A batch goes to a worker thread when it
+ * nothing else: one model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
+ * `{"prediction": digit}`; `/raw` takes the pixels as they are and answers ten float32 scores. A batch goes to a worker thread when it
  * is full, or its oldest request has waited `DELAY_MS`, or a worker is idle and nothing is being computed; a second
  * batch may wait behind the one that a worker computes.
  *
- * usage: bare-serve.ts MODEL.onnx PORT WORKERS
+ * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL -` once it does
  */
 
 import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { Worker } from "node:worker_threads";
 import { IMAGE_PIXELS } from "../mnist.ts";
 
@@ -16,10 +18,14 @@ const DELAY_MS = 1;
 const MAX_IN_FLIGHT = 2;
 const CLASSES = 10;
 
-type Waiting = { pixels: number[]; response: ServerResponse; queuedAt: number };
+type Waiting = {
+  pixels: ArrayLike<number>;
+  answer: (scores: Float32Array) => void;
+  queuedAt: number;
+};
 type Runner = { worker: Worker; batches: Waiting[][] };
 
-const [model, port, workers] = process.argv.slice(2);
+const [model, workers] = process.argv.slice(2);
 const queue: Waiting[] = [];
 let running = 0;
 let pumpQueued = false;
@@ -27,16 +33,28 @@ let timer: NodeJS.Timeout | undefined;
 
 const runners = await Promise.all(Array.from({ length: Number(workers) }, startRunner));
 
-createServer((request, response) => {
+const server = createServer((request, response) => {
   const chunks: Buffer[] = [];
+  const raw = request.url === "/raw";
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
-    const body = (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString();
-    const pixels = (JSON.parse(body) as { image: number[] }).image;
-    queue.push({ pixels, response, queuedAt: performance.now() });
-    pumpSoon();
+    const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    if (raw) enqueue(body, (scores) => answerRaw(response, scores));
+    else {
+      const { image } = JSON.parse(body.toString()) as { image: number[] };
+      enqueue(image, (scores) => answerJson(response, scores));
+    }
   });
-}).listen(Number(port), "127.0.0.1", () => console.log(`listening on http://127.0.0.1:${port}`));
+});
+server.listen(0, "127.0.0.1", () => {
+  const { port } = server.address() as AddressInfo;
+  console.log(`listening on http://127.0.0.1:${port} -`);
+});
+
+function enqueue(pixels: ArrayLike<number>, answer: Waiting["answer"]): void {
+  queue.push({ pixels, answer, queuedAt: performance.now() });
+  pumpSoon();
+}
 
 function startRunner(): Promise<Runner> {
   return new Promise((resolve, reject) => {
@@ -87,13 +105,20 @@ function send(runner: Runner, batch: Waiting[]): void {
 
 function finish(runner: Runner, scores: Float32Array): void {
   running--;
-  runner.batches.shift()?.forEach(({ response }, row) => {
-    answer(response, scores.subarray(row * CLASSES, (row + 1) * CLASSES));
+  runner.batches.shift()?.forEach(({ answer }, row) => {
+    answer(scores.subarray(row * CLASSES, (row + 1) * CLASSES));
   });
   if (queue.length > 0) pumpSoon();
 }
 
-function answer(response: ServerResponse, scores: Float32Array): void {
+function answerRaw(response: ServerResponse, scores: Float32Array): void {
+  const body = Buffer.from(scores.buffer, scores.byteOffset, scores.byteLength);
+  response
+    .writeHead(200, { "content-type": "application/octet-stream", "content-length": body.length })
+    .end(body);
+}
+
+function answerJson(response: ServerResponse, scores: Float32Array): void {
   let best = 0;
   for (let digit = 1; digit < CLASSES; digit++) if (scores[digit]! > scores[best]!) best = digit;
   const body = `{"prediction":${best}}`;

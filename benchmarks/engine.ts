@@ -1,0 +1,86 @@
+/**
+ * Images per second through `inference.predict` with callers in the same process, against raw onnxruntime in a loop
+ * with as many worker threads, each at its best: both are first tried with several batch sizes, or numbers of callers,
+ * and measured with the fastest. `images`: every call carries one image; `batches`: every call carries several.
+ */
+
+import { join } from "node:path";
+import type { Child, Children } from "./children.ts";
+import { type Report, rotated } from "./report.ts";
+import type { Roster } from "./roster.ts";
+import { inferenceWorkers } from "./servers.ts";
+
+/** Its name among the paths. */
+export const ENGINE = "engine";
+export const ENGINE_PEERS: readonly string[] = ["ort"];
+
+const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
+const READY_DEADLINE_MS = 120_000;
+const ANSWER_GRACE_MS = 60_000;
+const TRIAL_SHARE = 0.25;
+
+/** What a contestant is asked: `rows` images a run or call; `callers` that wait for one call each. */
+export type EngineOrder = { rows: number; callers: number; seconds: number };
+export type EngineResult = { imagesPerSecond: number };
+
+type Setting = Omit<EngineOrder, "seconds">;
+type Contestant = { series: string; child: Child; settings: readonly Setting[]; chosen?: Setting };
+type Run = { children: Children; roster: Roster; report: Report; rounds: number; durationMs: number };
+
+const rowsOf = (rows: readonly number[], callers: number): Setting[] =>
+  rows.map((n) => ({ rows: n, callers }));
+const callersOf = (callers: readonly number[]): Setting[] => callers.map((n) => ({ rows: 1, callers: n }));
+
+/** @throws {Error} when a contestant fails or answers otherwise than onnxruntime */
+export async function measureEngine({ children, roster, report, rounds, durationMs }: Run): Promise<void> {
+  const workers = inferenceWorkers();
+  const start = (name: string, args: readonly string[]): Child =>
+    children.start({
+      name: `engine-${name}`,
+      command: process.execPath,
+      args: [join(CONTESTANTS_DIRECTORY, `engine-${name}.ts`), roster.onnxFile, String(workers), ...args],
+    });
+  const moiety = start("moiety", [roster.copyData("engine")]);
+  const ort = start("ort", []);
+  const contestants: Contestant[] = [
+    { series: "engine.images.moiety", child: moiety, settings: callersOf([32, 64, 128, 256, 512]) },
+    { series: "engine.batches.moiety", child: moiety, settings: rowsOf([8, 16, 32], 4 * workers) },
+    { series: "engine.images.ort", child: ort, settings: rowsOf([1, 4, 8, 16, 32, 64, 128, 256], workers) },
+  ];
+  for (const child of [moiety, ort]) {
+    await child.message<{ ready: true }>(READY_DEADLINE_MS);
+    child.pause();
+  }
+  const ask = async ({ child }: Contestant, setting: Setting, ms: number): Promise<number> => {
+    child.resume();
+    const order: EngineOrder = { ...setting, seconds: ms / 1000 };
+    const { imagesPerSecond } = await child.ask<EngineResult>(order, ms + ANSWER_GRACE_MS);
+    child.pause();
+    return imagesPerSecond;
+  };
+
+  for (const contestant of contestants) {
+    let best = 0;
+    const tried: string[] = [];
+    for (const setting of contestant.settings) {
+      await ask(contestant, setting, durationMs * TRIAL_SHARE);
+      const rate = await ask(contestant, setting, durationMs * TRIAL_SHARE);
+      tried.push(`${setting.rows} x ${setting.callers}: ${rate.toFixed(0)}`);
+      if (rate > best) [best, contestant.chosen] = [rate, setting];
+    }
+    const { rows, callers } = contestant.chosen!;
+    const note = `${contestant.series}: ${rows} images x ${callers}, the fastest of ${tried.join(", ")} images/s`;
+    report.note(note);
+    console.error(note);
+  }
+  for (let round = 1; round <= rounds; round++)
+    for (const contestant of rotated(contestants, round)) {
+      const rate = await ask(contestant, contestant.chosen!, durationMs);
+      report.add(contestant.series, "images/s", rate);
+      console.error(`round ${round} of ${rounds}, ${contestant.series}: ${rate.toFixed(0)} images/s`);
+    }
+  report.ratio("engine.images.vs.ort", "engine.images.moiety", "engine.images.ort");
+  report.ratio("engine.batches.vs.ort", "engine.batches.moiety", "engine.images.ort");
+  await children.stop(moiety);
+  await children.stop(ort);
+}

@@ -1,0 +1,51 @@
+/**
+ * How Moiety is asked for one image: the Open Inference Protocol as JSON, with binary tensors both ways, over gRPC with
+ * raw contents, and as JSON that the prediction cache may answer. Only the last uses the cache.
+ */
+
+import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
+import { type DigitImage, IMAGE_PIXELS } from "./mnist.ts";
+import type { EndpointName } from "./paths.ts";
+
+/** An input as the model's metadata describes it. */
+export type TensorMetadata = { name: string; datatype: string; shape: number[] };
+
+export function moietyEndpoints(
+  { http }: { http: string; grpc: string },
+  model: string,
+  { name, datatype, shape }: TensorMetadata,
+): Partial<Record<EndpointName, Endpoint>> {
+  const url = `${http}/v2/models/${model}/infer`;
+  const input = { name, shape: [1, ...shape.slice(1)], datatype };
+  const asJson =
+    (parameters: object): Endpoint["body"] =>
+    ({ pixels }) =>
+      Buffer.from(JSON.stringify({ inputs: [{ ...input, data: [...pixels] }], parameters }));
+  const json = { url, headers: JSON_HEADERS, answers: "json" } as const;
+
+  const header = Buffer.from(
+    JSON.stringify({
+      inputs: [{ ...input, parameters: { binary_data_size: rawBytes(datatype, EMPTY_IMAGE).length } }],
+      parameters: { cache: false, binary_data_output: true },
+    }),
+  );
+  return {
+    json: { ...json, body: asJson({ cache: false }) },
+    cached: { ...json, body: asJson({}) },
+    binary: {
+      url,
+      headers: { ...RAW_HEADERS, "Inference-Header-Content-Length": String(header.length) },
+      answers: "scores",
+      body: ({ pixels }) => Buffer.concat([header, rawBytes(datatype, pixels)]),
+    },
+  };
+}
+
+const EMPTY_IMAGE = new Uint8Array(IMAGE_PIXELS);
+
+/** Pixels as little-endian elements of the datatype. @throws {RangeError} for one that digits are not served in */
+function rawBytes(datatype: string, pixels: DigitImage["pixels"]): Uint8Array {
+  if (datatype === "UINT8") return pixels;
+  if (datatype === "FP32") return new Uint8Array(Float32Array.from(pixels).buffer);
+  throw new RangeError(`an input of ${datatype}; expected UINT8 or FP32`);
+}
