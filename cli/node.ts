@@ -7,6 +7,7 @@ import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { type Config, readConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { assertPortFree } from "../lib/http/port.ts";
+import { readTlsFiles } from "../lib/http/tls-files.ts";
 import { openStore } from "../lib/store/open-store.ts";
 import { brokerOptions } from "../moleculer.config.ts";
 import { exitWith } from "./failure.ts";
@@ -24,6 +25,7 @@ export async function startNode(
 ): Promise<ServiceBroker> {
   // What could stop the start is tried first, the port before the store: a start that must fail writes nothing.
   if (services.includes("gateway")) {
+    if (config.tls) await readTlsFiles(config.tls);
     await assertPortFree(config.http.host, config.http.port, "MOIETY_HTTP_PORT");
     if (config.grpc.port !== undefined)
       await assertPortFree(config.http.host, config.grpc.port, "MOIETY_GRPC_PORT");

@@ -11,7 +11,10 @@ import type { StopSignal } from "./signals.ts";
 
 type ExampleOutcome = { version: ModelVersion; secondsToFirstPrediction: number };
 
-/** Shows the example on a running node or cluster: train it if there is none, wait until it is served, ask it. */
+/**
+ * Shows the example on a running node or cluster: train it if there is none, wait until it is served, ask it (unless it
+ * speaks TLS).
+ */
 async function showExample(
   broker: ServiceBroker,
   addresses: Addresses,
@@ -39,6 +42,11 @@ async function showExample(
   if (production.version !== version.version)
     say(`  It scores worse than version ${production.version}, which stays in production.`);
   await untilServed(broker, production);
+  if (addresses.url.startsWith("https:")) {
+    // Its certificate is for clients that know its name, and they may need one of their own.
+    say(`\n${servingLine(addresses)}.`);
+    return { version, secondsToFirstPrediction: performance.now() / 1000 };
+  }
   const first = await firstPrediction(addresses.url, directory);
   const secondsToFirstPrediction = performance.now() / 1000;
   say(

@@ -29,6 +29,22 @@ describe("configuration", () => {
     expect(readConfig({ MOIETY_GRPC_PORT: "" }).grpc.port).toBeUndefined();
   });
 
+  test("files of TLS belong together", () => {
+    const [MOIETY_TLS_CERT, MOIETY_TLS_KEY, MOIETY_TLS_CLIENT_CA] = ["/c.pem", "/k.pem", "/a.pem"];
+    expect(readConfig({}).tls).toBeUndefined();
+    expect(readConfig({ MOIETY_TLS_CERT, MOIETY_TLS_KEY }).tls).toEqual({
+      certificate: "/c.pem",
+      key: "/k.pem",
+      clientAuthority: undefined,
+    });
+    expect(readConfig({ MOIETY_TLS_CERT, MOIETY_TLS_KEY, MOIETY_TLS_CLIENT_CA }).tls).toMatchObject({
+      clientAuthority: "/a.pem",
+    });
+    expect(() => readConfig({ MOIETY_TLS_CERT })).toThrow(/MOIETY_TLS_KEY="".*MOIETY_TLS_CERT is set/);
+    expect(() => readConfig({ MOIETY_TLS_KEY })).toThrow(/MOIETY_TLS_CERT=""/);
+    expect(() => readConfig({ MOIETY_TLS_CLIENT_CA })).toThrow(/MOIETY_TLS_CERT=""/);
+  });
+
   test("values are parsed to what they mean", () => {
     const config = readConfig({
       MOIETY_HTTP_PORT: "0",

@@ -151,6 +151,21 @@ export const VARIABLES = {
     parse: integer(1024, 2 ** 30),
     description: "Largest accepted request body or gRPC message, in bytes",
   },
+  MOIETY_TLS_CERT: {
+    default: "",
+    parse: path,
+    description: "PEM file of the gateway's certificate and its chain: HTTPS and gRPC over TLS; empty: neither",
+  },
+  MOIETY_TLS_KEY: {
+    default: "",
+    parse: path,
+    description: "PEM file of the private key of `MOIETY_TLS_CERT`",
+  },
+  MOIETY_TLS_CLIENT_CA: {
+    default: "",
+    parse: path,
+    description: "PEM file of who vouches for clients, which then need a certificate; empty: they need none",
+  },
   MOIETY_SERVER_NAME: {
     default: PRODUCT.name,
     parse: matching(/^[\x20-\x7e]{1,100}$/, "1 to 100 printable ASCII characters"),
@@ -252,6 +267,8 @@ export type Config = Readonly<{
   http: Readonly<{ host: string; port: number; maxBodyBytes: number }>;
   /** On the host of `http`. Undefined: none is spoken. */
   grpc: Readonly<{ port: number | undefined }>;
+  /** Files in PEM; undefined: no TLS. */
+  tls: Readonly<{ certificate: string; key: string; clientAuthority: string | undefined }> | undefined;
   /** What the server says it is. */
   server: Readonly<{ name: string; version: string }>;
   metricsPort: number;
@@ -274,6 +291,16 @@ export type Config = Readonly<{
     executionProvider: "cpu" | "cuda" | "webgpu";
   }>;
 }>;
+
+/** @throws {ConfigError} where one of the files is set and another that belongs to it is not */
+function tlsOf(values: Values): Config["tls"] {
+  const { MOIETY_TLS_CERT: certificate, MOIETY_TLS_KEY: key, MOIETY_TLS_CLIENT_CA: clientAuthority } = values;
+  if (certificate === "" && key === "" && clientAuthority === "") return undefined;
+  if (certificate === "")
+    throw new ConfigError("MOIETY_TLS_CERT", "", "a PEM file, as another file of TLS is set");
+  if (key === "") throw new ConfigError("MOIETY_TLS_KEY", "", "a PEM file, as MOIETY_TLS_CERT is set");
+  return Object.freeze({ certificate, key, clientAuthority: clientAuthority || undefined });
+}
 
 /**
  * Reads and validates the environment.
@@ -320,6 +347,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       maxBodyBytes: values.MOIETY_HTTP_MAX_BODY_BYTES,
     }),
     grpc: Object.freeze({ port: values.MOIETY_GRPC_PORT }),
+    tls: tlsOf(values),
     server: Object.freeze({
       name: values.MOIETY_SERVER_NAME,
       version: values.MOIETY_SERVER_VERSION || PRODUCT.version,

@@ -55,6 +55,7 @@ export default {
     defaultModel: "mnist",
     bodyTimeoutMs: 30_000,
     stopTimeoutMs: 10_000,
+    tlsReadEveryMs: 10_000,
   },
 
   actions: { listAliases: false, addRoute: false, removeRoute: false },

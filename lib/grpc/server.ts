@@ -1,5 +1,5 @@
 /**
- * The life of a gRPC server, without TLS: listens or says why not, and stops within a bounded time. Stopping begins with a
+ * The life of a gRPC server: listens or says why not, and stops within a bounded time. Stopping begins with a
  * moment in which everything is answered as ever, so that clients can hear of it and go elsewhere; then no new connections
  * are taken and no new calls on those there are, calls in flight are answered, and what is left in the end is cut.
  * Messages larger than the limit are refused with RESOURCE_EXHAUSTED, as sent and after decompression; a request that is
@@ -17,7 +17,9 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { DeadlineExceededError, errorMessage, PortInUseError } from "../errors.ts";
+import type { TlsMaterial } from "../http/tls-files.ts";
 import { grpcStatus } from "./status.ts";
+import { TlsCredentials } from "./tls-credentials.ts";
 
 export type GrpcServerOptions = {
   host: string;
@@ -25,6 +27,8 @@ export type GrpcServerOptions = {
   maxMessageBytes: number;
   /** Longest wait for the whole request of a call that has one; streams may be silent. */
   requestTimeoutMs: number;
+  /** How TLS is spoken; what with, `useTls` says. @default not at all */
+  tls?: { clientCertificates: boolean } | undefined;
 };
 
 export type GrpcMethods = { definition: ServiceDefinition; implementation: UntypedServiceImplementation };
@@ -40,12 +44,14 @@ const NOTICE_MS = 500;
 export class GrpcServer {
   readonly #server: Server;
   readonly #options: GrpcServerOptions;
+  readonly #credentials: TlsCredentials | undefined;
   #port: number | undefined;
   /** Whether anybody has called. */
   #called = false;
 
   constructor(options: GrpcServerOptions, services: readonly GrpcMethods[]) {
     this.#options = options;
+    if (options.tls) this.#credentials = new TlsCredentials(options.tls.clientCertificates);
     const deadline = requestDeadline(options.requestTimeoutMs);
     const interceptor: ServerInterceptor = (method, call) => {
       this.#called = true;
@@ -71,13 +77,18 @@ export class GrpcServer {
     return `${bracketed(this.#options.host)}:${this.#port ?? this.#options.port}`;
   }
 
+  /** What a server with TLS proves itself with: before it starts, and whenever that changes; for new connections. */
+  useTls(material: TlsMaterial): void {
+    this.#credentials?.use(material);
+  }
+
   /** @throws {PortInUseError} */
   async start(): Promise<void> {
     const { host, port } = this.#options;
     this.#port = await new Promise((resolve, reject) => {
       this.#server.bindAsync(
         `${bracketed(host)}:${port}`,
-        ServerCredentials.createInsecure(),
+        this.#credentials ?? ServerCredentials.createInsecure(),
         (error, bound) => {
           if (error === null) resolve(bound);
           else
@@ -98,10 +109,17 @@ export class GrpcServer {
   async stop(timeoutMs: number, endStreams: () => void): Promise<void> {
     if (this.#called) await delay(Math.min(NOTICE_MS, timeoutMs));
     endStreams();
-    const stopped = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    const cut = setTimeout(() => this.#server.forceShutdown(), timeoutMs);
-    await stopped;
-    clearTimeout(cut);
+    await new Promise<void>((resolve) => {
+      const cut = setTimeout(() => {
+        this.#server.forceShutdown();
+        // A connection that never came as far as a session is left to its time-out.
+        resolve();
+      }, timeoutMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(cut);
+        resolve();
+      });
+    });
   }
 }
 

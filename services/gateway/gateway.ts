@@ -9,6 +9,7 @@ import { RouteNotFoundError } from "../../lib/errors.ts";
 import { answer } from "../../lib/http/answer.ts";
 import { errorAnswer } from "../../lib/http/error-answer.ts";
 import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
+import { TlsWatch } from "../../lib/http/tls-files.ts";
 import type { Events } from "../../lib/protocol/events.ts";
 import { callEachOf, callOf, configOf } from "../../mixins/config.ts";
 import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
@@ -33,6 +34,8 @@ export type GatewaySettings = {
   bodyTimeoutMs: number;
   /** Longest wait for requests in flight when stopping. */
   stopTimeoutMs: number;
+  /** How often files of TLS are looked at. */
+  tlsReadEveryMs: number;
 };
 
 export class Gateway {
@@ -46,6 +49,8 @@ export class Gateway {
   readonly #server: HttpServer;
   /** Undefined where gRPC is switched off. */
   readonly #grpc: GrpcGateway | undefined;
+  /** Undefined without TLS. */
+  readonly #tls: TlsWatch | undefined;
   readonly #metadata: MetadataCache;
   readonly #streams: JobStreams;
   #stopping = false;
@@ -56,7 +61,8 @@ export class Gateway {
     this.#broker = broker;
     this.#logger = logger;
     this.#settings = settings;
-    this.#server = new HttpServer(config.http, listener, (...refused) => this.fail(...refused));
+    const tls = config.tls && { clientCertificates: config.tls.clientAuthority !== undefined };
+    this.#server = new HttpServer({ ...config.http, tls }, listener, (...refused) => this.fail(...refused));
     this.#metadata = new MetadataCache((model, version) =>
       call("inference.metadata", version === undefined ? { model } : { model, version }),
     );
@@ -90,9 +96,18 @@ export class Gateway {
           port: grpcPort,
           maxMessageBytes: config.http.maxBodyBytes,
           requestTimeoutMs: settings.bodyTimeoutMs,
+          tls,
         },
         (method, type, error) => this.#logger.error(`gRPC ${method} failed (${type})`, error),
       );
+    if (config.tls)
+      this.#tls = new TlsWatch(config.tls, {
+        onMaterial: (material) => {
+          this.#server.useTls(material);
+          this.#grpc?.useTls(material);
+        },
+        onProblem: (error) => this.#logger.error("TLS files have changed and cannot be used", error),
+      });
     const onError: ErrorHandler = (...failed) => this.fail(...failed);
     const documentation = documentationRoutes(backend, () => all);
     const operations = operationsRoutes(backend, [...routes, ...documentation]);
@@ -116,21 +131,24 @@ export class Gateway {
     return this.#stopping || !this.#broker.started;
   }
 
-  /** @throws {PortInUseError} */
+  /** @throws {PortInUseError} {ConfigError} for files of TLS that cannot be used */
   async start(): Promise<void> {
-    await this.#server.start();
-    this.#logger.info(`Listening on ${this.url}`);
+    await this.#tls?.start(this.#settings.tlsReadEveryMs);
     try {
+      await this.#server.start();
       await this.#grpc?.start();
     } catch (error) {
+      this.#tls?.stop();
       await this.#server.stop(0);
       throw error;
     }
+    this.#logger.info(`Listening on ${this.url}`);
     if (this.grpcAddress !== undefined) this.#logger.info(`Listening on ${this.grpcAddress} (gRPC)`);
   }
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#tls?.stop();
     this.#streams.close();
     const { stopTimeoutMs } = this.#settings;
     await Promise.all([this.#server.stop(stopTimeoutMs), this.#grpc?.stop(stopTimeoutMs)]);

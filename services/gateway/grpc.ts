@@ -4,6 +4,7 @@
  */
 
 import { GrpcServer, type GrpcServerOptions } from "../../lib/grpc/server.ts";
+import type { TlsMaterial } from "../../lib/http/tls-files.ts";
 import type { Backend } from "./backend.ts";
 import { GrpcHealth } from "./grpc-health.ts";
 import { type FaultListener, GrpcService, OIP_SERVICE } from "./grpc-service.ts";
@@ -22,6 +23,11 @@ export class GrpcGateway {
   /** Host and port, once started. */
   get address(): string {
     return this.#server.address;
+  }
+
+  /** What a server with TLS proves itself with. */
+  useTls(material: TlsMaterial): void {
+    this.#server.useTls(material);
   }
 
   /** @throws {PortInUseError} */
