@@ -154,7 +154,8 @@ export const VARIABLES = {
   MOIETY_TLS_CERT: {
     default: "",
     parse: path,
-    description: "PEM file of the gateway's certificate and its chain: HTTPS and gRPC over TLS; empty: neither",
+    description:
+      "PEM file of the gateway's certificate and its chain: HTTPS and gRPC over TLS; empty: neither",
   },
   MOIETY_TLS_KEY: {
     default: "",
