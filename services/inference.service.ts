@@ -27,6 +27,8 @@ type Schema = ServiceSchema<
 const REGISTRY_TIMEOUT_MS = 5_000;
 const REDIS_CONNECT_MS = 1_000;
 const DRAIN_MS = 8_000;
+/** Of a roll-back, in the registry. */
+const MAX_REASON_CHARACTERS = 1_000;
 /** Answers do not depend on how often they are asked for: another node, or this one in a moment, may have it. */
 const IDEMPOTENT = { retryPolicy: { enabled: true, retries: 2, delay: 20 } };
 const MODEL_PARAMS = { model: "string|min:1|max:64", version: "string|min:1|max:64|optional" };
@@ -82,6 +84,12 @@ export default {
         return this.models.states(ctx.params.model);
       },
     },
+    rollout: {
+      params: { $$strict: true, model: MODEL_PARAMS.model },
+      handler(this: Inference, ctx: Context<ActionParams<"inference.rollout">>) {
+        return this.models.rollout(this.broker.nodeID, ctx.params.model);
+      },
+    },
   },
 
   events: {
@@ -92,6 +100,12 @@ export default {
       this.registrySync?.poke();
     },
     "model.configured"(this: Inference) {
+      this.registrySync?.poke();
+    },
+    "model.rolledOut"(this: Inference) {
+      this.registrySync?.poke();
+    },
+    "model.rolledBack"(this: Inference) {
       this.registrySync?.poke();
     },
     "$broker.started"(this: Inference) {
@@ -146,6 +160,12 @@ export default {
       onLoadFailed: (model, version, reason) => {
         this.logger.error(`Cannot serve ${model} version ${version}: ${reason}`);
         emit("model.loadFailed", { model, version, nodeID, reason });
+      },
+      rollBack: async ({ reason, ...canary }) => {
+        const told = `Canary version ${canary.version} of ${canary.model}: ${reason}`;
+        this.logger.warn(`${told}; rolling back`);
+        const why = `on node ${nodeID}: ${reason}`.slice(0, MAX_REASON_CHARACTERS);
+        await call("registry.rollBack", { ...canary, reason: why }, { timeout: REGISTRY_TIMEOUT_MS });
       },
     });
     printFrom(this.broker, "moiety.inference.queue.size", () =>

@@ -3,6 +3,7 @@
 import { any, described, object, type Schema, string } from "./schema.ts";
 import { MANAGEMENT_SCHEMAS } from "./schemas/management.ts";
 import { OIP_SCHEMAS } from "./schemas/oip.ts";
+import { ROLLOUT_SCHEMAS } from "./schemas/rollout.ts";
 import { SERVING_SCHEMAS } from "./schemas/tfserving.ts";
 
 export const SCHEMAS: Readonly<Record<string, Schema>> = {
@@ -19,4 +20,5 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
   ...OIP_SCHEMAS,
   ...SERVING_SCHEMAS,
   ...MANAGEMENT_SCHEMAS,
+  ...ROLLOUT_SCHEMAS,
 };

@@ -120,6 +120,8 @@ export interface Actions {
   "inference.statistics": { params: { model?: string; version?: string }; result: ModelStatistics[] };
   /** Versions that this node holds or should hold: of one model, else of all. */
   "inference.states": { params: { model?: string }; result: VersionState[] };
+  /** What a model's canary and shadow have come to on the node that answers. */
+  "inference.rollout": { params: { model: string }; result: RolloutReport };
 }
 
 export type ActionName = keyof Actions;

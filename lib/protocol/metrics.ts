@@ -61,6 +61,21 @@ export const METRICS = {
     labels: ["outcome"],
     description: "Model versions loaded, by outcome",
   },
+  "moiety.rollout.canary.requests": {
+    type: "counter",
+    labels: ["model", "outcome"],
+    description: "Requests given to a canary, by outcome (ok, or an error type)",
+  },
+  "moiety.rollout.shadow.requests": {
+    type: "counter",
+    labels: ["model", "outcome"],
+    description: "Copies for a shadow: matched, differed, failed or dropped",
+  },
+  "moiety.rollout.rollbacks": {
+    type: "counter",
+    labels: ["model", "cause"],
+    description: "Canaries this node gave up: errorRate, latency or load",
+  },
   "moiety.training.jobs": {
     type: "counter",
     labels: ["outcome"],

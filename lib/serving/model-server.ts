@@ -22,6 +22,7 @@ import type {
 } from "../protocol/inference.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
 import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
+import type { RolloutReport } from "../protocol/rollout.ts";
 import type { ModelStatistics } from "../protocol/statistics.ts";
 import { within } from "../runtime/within.ts";
 import { type InferencePool, type ModelName, modelId } from "../runtime/worker-pool.ts";
@@ -32,6 +33,8 @@ import type { Clock } from "./clock.ts";
 import { instanceKey, loadOptionsOf } from "./instance-options.ts";
 import type { PredictionCache } from "./prediction-cache.ts";
 import { checkInputs, checkOutputs, checkRequest } from "./request-check.ts";
+import type { FailedCanary } from "./rollout.ts";
+import { Rollouts } from "./rollouts.ts";
 import { type HeldVersion, type ReadyVersion, ServedModel } from "./served-model.ts";
 import { VersionStatistics } from "./statistics.ts";
 
@@ -55,6 +58,10 @@ export type ModelServerOptions = {
   metrics: MetricSink;
   onLoaded?: (model: string, version: string) => void;
   onLoadFailed?: (model: string, version: string, reason: string) => void;
+  /** Takes a canary back on every node; asked again, now and then, while it throws. @default nothing */
+  rollBack?: (canary: FailedCanary) => Promise<void>;
+  /** Draws canaries and shadows: 0 to below 1. @default Math.random */
+  random?: () => number;
 };
 
 const PLATFORM = "onnxruntime_onnx";
@@ -72,6 +79,7 @@ export class ModelServer {
   /** Loads and unloads in progress, by model id: the next one for the same id waits. */
   readonly #transitions = new Map<string, Promise<void>>();
   readonly #unloading = new Map<Batcher, ModelName>();
+  readonly #rollouts: Rollouts;
   #refreshing: Promise<void> = Promise.resolve();
   /** When the newest refresh began to read, and whether one waits to. */
   #refreshStartedAt = Number.NEGATIVE_INFINITY;
@@ -84,6 +92,16 @@ export class ModelServer {
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
+    const { clock, random, pool, metrics, timeoutMs, rollBack = async () => {} } = options;
+    this.#rollouts = new Rollouts({
+      clock,
+      random,
+      runner: pool,
+      metrics,
+      timeoutMs,
+      rollBack,
+      run: async (...request) => this.#run(...request),
+    });
   }
 
   /**
@@ -216,9 +234,20 @@ export class ModelServer {
     return waiting;
   }
 
+  /**
+   * What a model's canary and shadow have come to here.
+   * @throws {ModelNotFoundError} {ModelNotReadyError}
+   */
+  async rollout(nodeID: string, model: string): Promise<RolloutReport> {
+    if (!this.#models.has(model)) await this.#refreshFor(model, "latest");
+    if (!this.#models.has(model)) throw new ModelNotFoundError(model);
+    return this.#rollouts.of(model)?.report(nodeID) ?? { model, nodeID };
+  }
+
   /** Takes no new requests, finishes those it has within `timeoutMs`, then frees everything. */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
+    this.#rollouts.close();
     const serving = [...this.#models.values()].flatMap((model) => model.readyVersions());
     const batchers = [...serving.map(({ batcher }) => batcher), ...this.#unloading.keys()];
     await Promise.all(batchers.map((batcher) => batcher.drain(timeoutMs)));
@@ -233,17 +262,23 @@ export class ModelServer {
       checkRequest(request);
       const ready = this.#find(request.model, request.version);
       if (ready)
-        return this.#run(ready, request, { ...options, deadlineMs: this.#deadlineMs(request, options) });
+        return this.#share(ready, request, { ...options, deadlineMs: this.#deadlineMs(request, options) });
       const found = this.#findAfterRefresh(request.model, request.version);
       const deadlineMs = this.#deadlineMs(request, options);
       const startedAt = this.#options.clock.now();
       return within(found, deadlineMs, `Finding model '${request.model}'`).then((late) => {
         const leftMs = deadlineMs - (this.#options.clock.now() - startedAt);
-        return this.#run(late, request, { ...options, deadlineMs: leftMs });
+        return this.#share(late, request, { ...options, deadlineMs: leftMs });
       });
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** By the version found, or by the canary that shares its requests. */
+  #share(ready: ReadyVersion, request: PredictRequest, options: SubmitOptions): Promise<PredictResponse> {
+    const rollout = this.#rollouts.sharing(request);
+    return rollout ? rollout.answer(ready, request, options) : this.#run(ready, request, options);
   }
 
   #run(ready: ReadyVersion, request: PredictRequest, options: SubmitOptions): Promise<PredictResponse> {
@@ -391,6 +426,7 @@ export class ModelServer {
     for (const name of gone) {
       const model = this.#models.get(name)!;
       this.#models.delete(name);
+      this.#rollouts.forget(name);
       for (const version of model.readyVersions()) this.#unload(version);
     }
   }
@@ -411,6 +447,7 @@ export class ModelServer {
       if (ready.instanceKey === key) delete ready.reload;
       else if (wanted.has(ready.number)) this.#reload(model, ready, key);
     model.followAliases();
+    this.#rollouts.follow(model);
     for (const version of model.dispensable()) {
       model.versions.delete(version.number);
       this.#unload(version);
@@ -441,10 +478,12 @@ export class ModelServer {
           reason,
           retryAt,
           attempts: attempts + 1,
+          lasting: !transient(error),
           wantedAs,
         });
         metrics.increment("moiety.model.loads", { outcome: errorType(error) });
         onLoadFailed?.(name.model, name.version, reason);
+        if (this.#models.get(name.model) === model) this.#rollouts.follow(model);
         return;
       }
       onLoaded?.(name.model, name.version);
@@ -562,9 +601,12 @@ function reasonOf(version: HeldVersion): string {
 }
 
 function backoffMs(error: unknown, attempts: number): number {
-  const transient = !(error instanceof MoietyError) ? retryable(error) : error.retryable;
-  const { first, most } = transient ? TRANSIENT_BACKOFF_MS : PERMANENT_BACKOFF_MS;
+  const { first, most } = transient(error) ? TRANSIENT_BACKOFF_MS : PERMANENT_BACKOFF_MS;
   return Math.min(first * 2 ** attempts, most);
+}
+
+function transient(error: unknown): boolean {
+  return error instanceof MoietyError ? error.retryable : retryable(error);
 }
 
 /** An error from another thread or node keeps the field, not the class; one without it says nothing: try again. */

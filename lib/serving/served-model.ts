@@ -37,6 +37,8 @@ export type HeldVersion =
       /** In the clock's milliseconds. */
       retryAt: number;
       attempts: number;
+      /** Whether trying again is hardly worth it. */
+      lasting: boolean;
       /** Why it was wanted when it failed: a new reason is worth a new attempt. */
       wantedAs: string;
     };
@@ -54,9 +56,9 @@ export class ServedModel {
     this.record = record;
   }
 
-  /** Versions that should be loaded, and as what: "policy", alias names. */
+  /** Versions that should be loaded, and as what: "policy", alias names, "rollout". */
   wanted(): Map<number, string> {
-    const { aliases, unloaded } = this.record;
+    const { aliases, rollout, unloaded } = this.record;
     const wanted = new Map<number, string>();
     if (unloaded) return wanted;
     const add = (version: number, as: string) => {
@@ -65,6 +67,7 @@ export class ServedModel {
     };
     for (const version of this.#byPolicy()) add(version, "policy");
     for (const alias of Object.keys(aliases).sort()) add(aliases[alias]!, alias);
+    for (const part of [rollout?.canary, rollout?.shadow]) if (part) add(part.version, "rollout");
     return wanted;
   }
 

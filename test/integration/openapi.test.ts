@@ -57,6 +57,8 @@ beforeAll(async () => {
   await publish("classes", identityModel(ElementType.FLOAT), ["no", "yes"]);
   await publish("mnist", convolutionalModel(), [..."0123456789"]);
   await callOf(broker)("registry.setAlias", { model: "affine", alias: "stable", version: 1 });
+  for (const scale of [2, 3]) await publish("rolled", affineModel({ width: 1, scale }));
+  await callOf(broker)("registry.setAlias", { model: "rolled", alias: "production", version: 1 });
   description = (await (await fetch(`${url}/openapi.json`)).json()) as Document;
   ajv.addSchema(detached({ $id: "openapi", $defs: description.components.schemas }));
 });
@@ -230,6 +232,21 @@ const EXCHANGES: readonly [string, string, object | undefined, number][] = [
     { batching: { maxRows: 0 } },
     400,
   ],
+  [
+    "PUT /api/models/{model}/rollout",
+    "/api/models/rolled/rollout",
+    {
+      canary: { version: 2, weight: 0.5, bounds: { errorRate: 0, latencyRatio: 1, minRequests: 1 } },
+      shadow: { version: 2, share: 0.1, tolerance: 0 },
+    },
+    200,
+  ],
+  ["PUT /api/models/{model}/rollout", "/api/models/rolled/rollout", { shadow: { version: 1 } }, 400],
+  ["GET /api/models/{model}/rollout", "/api/models/rolled/rollout", undefined, 200],
+  ["GET /api/models/{model}", "/api/models/rolled", undefined, 200],
+  ["DELETE /api/models/{model}/rollout", "/api/models/rolled/rollout", undefined, 200],
+  ["GET /api/models/{model}/rollout", "/api/models/rolled/rollout", undefined, 200],
+  ["GET /api/models/{model}/rollout", "/api/models/nosuch/rollout", undefined, 404],
   ["POST /api/jobs", "/api/jobs", JOB, 202],
   ["GET /api/jobs", "/api/jobs?state=running&limit=3", undefined, 200],
   ["GET /api/jobs", "/api/jobs?limit=0", undefined, 400],
@@ -290,6 +307,8 @@ describe("the OpenAPI description", () => {
     ["POST /predict", "/predict", { image: Array(784).fill(1), scale: 2 }],
     ["PUT /api/models/{model}/configuration", "/api/models/affine/configuration", { cache: { ttl: 1 } }],
     ["PUT /api/models/{model}/configuration", "/api/models/affine/configuration", { versions: "none" }],
+    ["PUT /api/models/{model}/rollout", "/api/models/rolled/rollout", { canary: { version: 2 } }],
+    ["PUT /api/models/{model}/rollout", "/api/models/rolled/rollout", { canary: { version: 2, weight: 0 } }],
     ["POST /v2/repository/index", "/v2/repository/index", { ready: 1 }],
     [
       "POST /v2/repository/models/{model}/load",

@@ -38,6 +38,27 @@ export const MANAGEMENT_OPERATIONS: Operations = {
     request: { content: ref("ModelConfiguration"), example: { batching: { maxRows: 64 } } },
     answers: ok("The model", ref("Model")),
   },
+  "GET /api/models/{model}/rollout": {
+    tag,
+    summary: "A model's canary and shadow, and what they have come to",
+    answers: ok("On every node that serves it", ref("RolloutStatus")),
+  },
+  "PUT /api/models/{model}/rollout": {
+    tag,
+    summary: "Try a version beside production",
+    description:
+      "Replaces the canary and the shadow. A canary answers part of the requests that name no version; a shadow is sent copies, and its answers are compared.",
+    request: {
+      content: ref("Rollout"),
+      example: { canary: { version: 2, weight: 0.1, bounds: { errorRate: 0.02, latencyRatio: 2 } } },
+    },
+    answers: ok("The model", ref("Model")),
+  },
+  "DELETE /api/models/{model}/rollout": {
+    tag,
+    summary: "End canary and shadow",
+    answers: ok("The model", ref("Model")),
+  },
   "GET /api/jobs": {
     tag,
     summary: "Training jobs",

@@ -63,7 +63,11 @@ export const MANAGEMENT_SCHEMAS: Readonly<Record<string, Schema>> = {
         latestVersion: integer(1),
         aliases: mapOf(integer(1)),
       },
-      { configuration: ref("ModelConfiguration") },
+      {
+        configuration: ref("ModelConfiguration"),
+        rollout: ref("RolloutRecord"),
+        rollbacks: arrayOf(ref("RollBack")),
+      },
     ),
   ),
   ModelVersion: object(
