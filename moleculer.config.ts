@@ -6,6 +6,7 @@
 import type { BrokerOptions, Middleware } from "moleculer";
 import { type Config, readConfig } from "./lib/config.ts";
 import "./mixins/config.ts";
+import { BalanceStrategy, balanceMiddleware } from "./mixins/balance.ts";
 import { callMetricsMiddleware } from "./mixins/call-metrics.ts";
 import { cancellationMiddleware } from "./mixins/cancellation.ts";
 import { eventLoopMiddleware } from "./mixins/event-loop.ts";
@@ -13,7 +14,7 @@ import { livenessMiddleware } from "./mixins/liveness.ts";
 import { metricsPageMiddleware } from "./mixins/metrics-page.ts";
 import { NatsTransporter } from "./mixins/nats-transporter.ts";
 import { PrometheusReporter } from "./mixins/prometheus-reporter.ts";
-import { ElsewhereStrategy, isWorthRetrying, quietRetryMiddleware } from "./mixins/retry.ts";
+import { isWorthRetrying, quietRetryMiddleware } from "./mixins/retry.ts";
 import { type LogLevel, StderrLogger } from "./mixins/stderr-logger.ts";
 
 /** Deadline of calls that name none. Long work is a job, not a call. */
@@ -44,7 +45,8 @@ export function brokerOptions(config: Config): BrokerOptions {
     // Only idempotent actions opt in, with `retryPolicy: { enabled: true }`; the check and the delays are the
     // caller's, because functions do not travel between nodes.
     retryPolicy: { enabled: false, retries: 3, delay: 20, maxDelay: 500, factor: 2, check: isWorthRetrying },
-    registry: { strategy: ElsewhereStrategy },
+    // The strategy puts this process first, where that is right; Moleculer would not let it see the others.
+    registry: { strategy: BalanceStrategy, preferLocal: false },
     // A call graph this deep is a loop.
     maxCallLevel: 20,
     contextParamsCloning: false,
@@ -62,6 +64,7 @@ export function brokerOptions(config: Config): BrokerOptions {
       ...(config.metricsPort > 0 ? [metricsPageMiddleware(config.http.host, config.metricsPort)] : []),
       ...(cluster ? [livenessMiddleware(), cancellationMiddleware()] : []),
       ...["ActionHook", "Validator", "Bulkhead", "Cacher", "ContextTracker", "CircuitBreaker", "Timeout"],
+      ...(cluster ? [balanceMiddleware()] : []),
       // Functions of the broker are accepted, though the typings do not say so.
       quietRetryMiddleware as unknown as Middleware,
       ...["Fallback", "ErrorHandler", "Tracing"],

@@ -12,10 +12,15 @@
  * NATS the nodes come back at different times. One that stays without responders is dropped after `graceMs`. A
  * node that never answered (because it does not run this) is never dropped here. One that was dropped and answers
  * again is discovered again.
+ *
+ * A node that serves predictions answers with its load; that and the time it took tell the balancer where to send calls.
  */
 
 import type { Middleware, ServiceBroker } from "moleculer";
 import { ErrorCode, Events, type NatsConnection } from "nats";
+import type { NodeBalancer } from "../lib/balance/node-balancer.ts";
+import { parseNodeLoad, printNodeLoad } from "../lib/protocol/node-load.ts";
+import { balancerOf } from "./balance.ts";
 
 export type LivenessOptions = {
   /** Between two probes of one node. @default 250 */
@@ -66,6 +71,7 @@ export function livenessMiddleware(options: LivenessOptions = {}): Middleware {
 class Liveness {
   readonly #broker: ServiceBroker;
   readonly #client: NatsConnection;
+  readonly #balancer: NodeBalancer;
   readonly #options: Required<LivenessOptions>;
   readonly #peers = new Map<string, Peer>();
   #timer: NodeJS.Timeout | undefined;
@@ -74,13 +80,15 @@ class Liveness {
   constructor(broker: ServiceBroker, client: NatsConnection, options: LivenessOptions) {
     this.#broker = broker;
     this.#client = client;
+    this.#balancer = balancerOf(broker);
     this.#options = { intervalMs: 250, maxProbesPerSecond: 200, confirmMs: 100, graceMs: 5_000, ...options };
   }
 
   start(): void {
     this.#client.subscribe(subjectOf(this.#broker, this.#broker.nodeID), {
       callback: (error, message) => {
-        if (!error) message.respond(NOTHING);
+        const load = this.#balancer.ownLoad?.();
+        if (!error) message.respond(load ? printNodeLoad(load) : NOTHING);
       },
     });
     void this.#watchConnection();
@@ -117,6 +125,7 @@ class Liveness {
   #probeAll(): void {
     const { nodes } = this.#broker.registry;
     for (const nodeID of this.#peers.keys()) if (!nodes.has(nodeID)) this.#peers.delete(nodeID);
+    this.#balancer.review((nodeID) => nodes.get(nodeID)?.available === true);
     for (const node of nodes.toArray()) {
       if (node.local) continue;
       const peer = this.#peerOf(node.id);
@@ -136,8 +145,12 @@ class Liveness {
   async #probe(nodeID: string, peer: Peer): Promise<void> {
     if (peer.probing) return;
     peer.probing = true;
+    const subject = subjectOf(this.#broker, nodeID);
+    const sentAt = performance.now();
+    this.#balancer.asked(nodeID);
     try {
-      await this.#client.request(subjectOf(this.#broker, nodeID), NOTHING, { timeout: PROBE_TIMEOUT_MS });
+      const { data } = await this.#client.request(subject, NOTHING, { timeout: PROBE_TIMEOUT_MS });
+      this.#balancer.heard(nodeID, parseNodeLoad(data), performance.now() - sentAt);
       this.#onAnswer(nodeID, peer);
     } catch (error) {
       if (codeOf(error) === ErrorCode.NoResponders) this.#onMissing(nodeID, peer);

@@ -25,12 +25,14 @@ export function isWorthRetrying(error: unknown): boolean {
 }
 
 /**
- * Round robin, but a further attempt goes to another node than the one that has just failed: one that has not loaded
- * the new version yet, or is stopping, is hardly ever the only one.
+ * This process before others, and those in turn; but a further attempt goes to another node than the one that has just
+ * failed: one that has not loaded the new version yet, or is stopping, is hardly ever the only one.
  */
 export class ElsewhereStrategy extends Strategies.RoundRobin {
   override select(endpoints: Endpoint[], ctx?: Context): Endpoint {
     const { _retryAttempts: attempts, nodeID } = (ctx ?? {}) as Attempt;
+    const own = attempts ? undefined : endpoints.find(({ local }) => local);
+    if (own) return own;
     const others = attempts ? endpoints.filter(({ id }) => id !== nodeID) : [];
     return super.select(others.length > 0 ? others : endpoints);
   }

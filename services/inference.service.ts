@@ -9,6 +9,7 @@ import { ModelServer } from "../lib/serving/model-server.ts";
 import { PredictionCache } from "../lib/serving/prediction-cache.ts";
 import { RedisCache } from "../lib/serving/redis-cache.ts";
 import { SyncLoop } from "../lib/serving/sync-loop.ts";
+import { balancerOf } from "../mixins/balance.ts";
 import { printFrom } from "../mixins/buckets.ts";
 import { CancellableCalls } from "../mixins/cancellation.ts";
 import { broadcastOf, callOf, configOf, isOffered } from "../mixins/config.ts";
@@ -30,7 +31,7 @@ const DRAIN_MS = 8_000;
 /** Of a roll-back, in the registry. */
 const MAX_REASON_CHARACTERS = 1_000;
 /** Answers do not depend on how often they are asked for: another node, or this one in a moment, may have it. */
-const IDEMPOTENT = { retryPolicy: { enabled: true, retries: 2, delay: 20 } };
+const IDEMPOTENT = { balanced: true, retryPolicy: { enabled: true, retries: 2, delay: 20 } };
 const MODEL_PARAMS = { model: "string|min:1|max:64", version: "string|min:1|max:64|optional" };
 
 export default {
@@ -62,6 +63,7 @@ export default {
       },
     },
     ready: {
+      balanced: true,
       params: { $$strict: true, ...MODEL_PARAMS, model: "string|min:1|max:64|optional" },
       handler(this: Inference, ctx: Context<ActionParams<"inference.ready">>) {
         return this.models.ready(ctx.params.model, ctx.params.version);
@@ -172,6 +174,7 @@ export default {
       [...this.models.queued()].map(([model, value]) => ({ labels: { model }, value })),
     );
     if (tritonMetrics) offerTritonMetrics(this.broker, () => this.models.allStatistics(nodeID));
+    balancerOf(this.broker).ownLoad = () => this.models.load();
     this.registrySync = new SyncLoop({
       sync: () => this.models.sync(),
       clock,

@@ -1,6 +1,6 @@
 /**
  * Names of the metrics Moiety registers beside Moleculer's own. Labels are bounded: model, version, phase,
- * outcome; never an id.
+ * outcome, the nodes there are; never an id.
  */
 
 export const METRICS = {
@@ -55,6 +55,22 @@ export const METRICS = {
     type: "counter",
     labels: ["tier"],
     description: "Cache operations that failed; the prediction went on without",
+  },
+  "moiety.balance.calls": {
+    type: "counter",
+    labels: ["node", "outcome"],
+    description: "Calls sent to each inference node that is there, by outcome (ok, or an error type)",
+  },
+  "moiety.balance.expected": {
+    type: "gauge",
+    labels: ["node"],
+    unit: "ms",
+    description: "Expected time to the answer of a request of one row, by which nodes are chosen",
+  },
+  "moiety.balance.avoided": {
+    type: "gauge",
+    labels: ["node", "reason"],
+    description: "1 while a node gets no calls: silent, timeouts, slow or draining",
   },
   "moiety.model.loads": {
     type: "counter",

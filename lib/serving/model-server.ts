@@ -23,6 +23,7 @@ import type {
 import type { MetricSink } from "../protocol/metrics.ts";
 import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
 import type { RolloutReport } from "../protocol/rollout.ts";
+import type { NodeLoad } from "../protocol/node-load.ts";
 import type { ModelStatistics } from "../protocol/statistics.ts";
 import { within } from "../runtime/within.ts";
 import { type InferencePool, type ModelName, modelId } from "../runtime/worker-pool.ts";
@@ -31,6 +32,7 @@ import { Batcher, type BatchPolicy, type SubmitOptions } from "./batcher.ts";
 import { cacheKey } from "./cache-key.ts";
 import type { Clock } from "./clock.ts";
 import { instanceKey, loadOptionsOf } from "./instance-options.ts";
+import { LoadMeter } from "./load-meter.ts";
 import type { PredictionCache } from "./prediction-cache.ts";
 import { checkInputs, checkOutputs, checkRequest } from "./request-check.ts";
 import type { FailedCanary } from "./rollout.ts";
@@ -76,6 +78,7 @@ const REFRESH_INTERVAL_MS = 100;
 export class ModelServer {
   readonly #options: ModelServerOptions;
   readonly #models = new Map<string, ServedModel>();
+  readonly #meter: LoadMeter;
   /** Loads and unloads in progress, by model id: the next one for the same id waits. */
   readonly #transitions = new Map<string, Promise<void>>();
   readonly #unloading = new Map<Batcher, ModelName>();
@@ -92,6 +95,7 @@ export class ModelServer {
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
+    this.#meter = new LoadMeter(options.clock);
     const { clock, random, pool, metrics, timeoutMs, rollBack = async () => {} } = options;
     this.#rollouts = new Rollouts({
       clock,
@@ -244,6 +248,11 @@ export class ModelServer {
     return this.#rollouts.of(model)?.report(nodeID) ?? { model, nodeID };
   }
 
+  /** What this node has to do. */
+  load(): NodeLoad {
+    return this.#meter.read();
+  }
+
   /** Takes no new requests, finishes those it has within `timeoutMs`, then frees everything. */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
@@ -285,14 +294,18 @@ export class ModelServer {
     const { clock } = this.#options;
     const { statistics } = ready;
     const startedAt = clock.now();
-    return this.#submit(ready, request, options).then(
+    const answer = this.#submit(ready, request, options);
+    const ended = this.#meter.began(ready.batcher, request.inputs[0]?.shape[0] || 1);
+    return answer.then(
       ({ looked, ...response }) => {
+        ended();
         const tookMs = clock.now() - startedAt;
         statistics.answered(tookMs);
         if (looked) statistics.lookedUp(response.cached, tookMs);
         return response;
       },
       (error: unknown) => {
+        ended();
         statistics.failed(errorType(error), clock.now() - startedAt);
         throw error;
       },
