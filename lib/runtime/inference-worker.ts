@@ -9,6 +9,7 @@ import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import { errorMessage } from "../errors.ts";
 import type { WarmupRequest } from "../protocol/model-configuration.ts";
 import type { ModelSignature } from "../protocol/models.ts";
+import type { Datatype } from "../tensor/datatype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { rowsAreIndependent, runFilled } from "./batch-probe.ts";
 import { flattenError } from "./flat-error.ts";
@@ -145,16 +146,21 @@ async function readArtifact(source: Exclude<ModelSource, { bytes: Uint8Array }>)
   }
 }
 
+const FRACTIONS: ReadonlySet<Datatype> = new Set(["FP16", "FP32", "FP64"]);
+
 /**
  * One run on zeros at batch 1, so that the first caller does not pay for lazy allocation. A model with further free
- * dimensions may rightly refuse a size of 1 there; only one whose sizes are all known has to run.
+ * dimensions may rightly refuse a size of 1 there, and one that takes integers may refuse zeros as lengths, shapes or
+ * indices; only one of fractions whose sizes are all known has to run.
  */
 async function warmUp(session: InferenceSession, signature: ModelSignature): Promise<Tensor[] | undefined> {
-  const sizesKnown = signature.inputs.every(({ shape }) => !shape.slice(1).includes(-1));
+  const mustRun = signature.inputs.every(
+    ({ datatype, shape }) => FRACTIONS.has(datatype) && !shape.slice(1).includes(-1),
+  );
   try {
     return await runFilled(session, signature, [0]);
   } catch (error) {
-    if (sizesKnown) throw error;
+    if (mustRun) throw error;
     return undefined;
   }
 }
