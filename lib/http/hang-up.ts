@@ -1,21 +1,23 @@
 /**
- * Whether the client still waits. One signal per connection, made when it is first asked for and kept for all of the
- * connection's requests, which come one after another: a request on the hot path costs a look-up, and no listener of its
- * own on the socket. What a request hangs on the signal it takes off again when it has its answer.
+ * Whether the client still waits for its answer. One signal per request: on one that outlives its requests, what they
+ * hang on it and take off again would keep them until a full collection (see lib/serving/deadlines.ts).
  */
 
-import type { IncomingMessage } from "node:http";
-import type { Socket } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 
-const SIGNALS = new WeakMap<Socket, AbortSignal>();
-
-/** Aborts when the request's connection closes, whoever closes it. */
-export function hangUpSignal({ socket }: IncomingMessage): AbortSignal {
-  const known = SIGNALS.get(socket);
-  if (known) return known;
+/** Aborts when the connection closes before the answer is written whole. */
+export function hangUpSignal(request: IncomingMessage, response: ServerResponse): AbortSignal {
+  const { socket } = request;
   if (socket.destroyed) return AbortSignal.abort();
   const hangUp = new AbortController();
-  socket.once("close", () => hangUp.abort());
-  SIGNALS.set(socket, hangUp.signal);
+  const onClose = (): void => {
+    if (!response.writableFinished) hangUp.abort();
+  };
+  response.once("close", onClose);
+  // An answer behind others of its connection does not have it yet, and hears nothing of it.
+  if (response.socket === null) {
+    socket.once("close", onClose);
+    response.once("close", () => socket.off("close", onClose));
+  }
   return hangUp.signal;
 }

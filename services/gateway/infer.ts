@@ -3,8 +3,6 @@
  * Copies on the way: lib/http/body.ts and lib/oip/raw-tensor.ts say when; large binary data of an answer are not copied.
  */
 
-import type { IncomingMessage } from "node:http";
-import { InvalidInputError } from "../../lib/errors.ts";
 import { readBody } from "../../lib/http/body.ts";
 import type { Exchange, Reply } from "../../lib/http/exchange.ts";
 import { hangUpSignal } from "../../lib/http/hang-up.ts";
@@ -15,11 +13,12 @@ import { parseRawRequest } from "../../lib/oip/raw-request.ts";
 import { classified, wantsClasses } from "../../lib/oip/requested-outputs.ts";
 import type { PredictRequest, PredictResponse } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
+import { applyHeaders } from "./prediction-headers.ts";
 
 const INFERENCE_HEADER_KEY = INFERENCE_HEADER.toLowerCase();
 const BINARY_TYPE = "application/octet-stream";
 
-export async function infer(backend: Backend, { request, params }: Exchange): Promise<Reply> {
+export async function infer(backend: Backend, { request, response: to, params }: Exchange): Promise<Reply> {
   const headerBytes = readHeaderBytes(request.headers[INFERENCE_HEADER_KEY]);
   const body = await readBody(request, backend.bodyLimits, headerBytes);
   if (headerBytes !== undefined) assertWithin(headerBytes, body.length);
@@ -28,8 +27,8 @@ export async function infer(backend: Backend, { request, params }: Exchange): Pr
     headerBytes === 0
       ? await rawRequest(backend, body, model!, version)
       : parseInferRequest(body, model!, version, headerBytes);
-  applyCacheHeader(request, parsed.request);
-  const response = await predict(backend, parsed.request, { signal: hangUpSignal(request) });
+  applyHeaders(request, parsed.request);
+  const response = await predict(backend, parsed.request, { signal: hangUpSignal(request, to) });
   const printed = wantsClasses(parsed.form) ? await withClasses(backend, response, parsed) : response;
   return replyOf(printInferResponse(printed, parsed.id, parsed.form));
 }
@@ -49,19 +48,6 @@ export function predict(
 ): Promise<PredictResponse> {
   const timeout = Math.min(timeoutMs, backend.predictTimeoutMs);
   return backend.call("inference.predict", request, signal ? { timeout, signal } : { timeout });
-}
-
-/** `Moiety-Cache: off` keeps a request from the prediction cache without touching its body. */
-export function applyCacheHeader({ headers }: IncomingMessage, request: PredictRequest): void {
-  const header = headers["moiety-cache"];
-  if (header === undefined) return;
-  if (header !== "on" && header !== "off")
-    throw new InvalidInputError({
-      field: "header Moiety-Cache",
-      received: JSON.stringify(header),
-      expected: "on or off",
-    });
-  if (header === "off") request.cache = false;
 }
 
 async function rawRequest(

@@ -9,7 +9,8 @@ import { printImageResponse } from "../../lib/images/predict-response.ts";
 import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
 import type { ModelMetadata, Readiness } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
-import { applyCacheHeader, infer, predict } from "./infer.ts";
+import { infer, predict } from "./infer.ts";
+import { applyHeaders } from "./prediction-headers.ts";
 import { modelReadiness, serverReadiness } from "./readiness.ts";
 
 const PLAIN_INFER = /^\/v2\/models\/([\w.-]+)\/infer$/;
@@ -60,14 +61,14 @@ export function inferenceRoutes(backend: Backend): Route[] {
   ];
 }
 
-async function predictImage(backend: Backend, { request }: Exchange): Promise<Reply> {
+async function predictImage(backend: Backend, { request, response: to }: Exchange): Promise<Reply> {
   const body = parseImageBody(await readBody(request, backend.bodyLimits));
   // Awaiting what is already there would cost the hot path a turn of the microtask queue.
   const known = modelOf(backend, body);
   const metadata = known instanceof Promise ? await known : known;
   const image = imagePredictRequest(body, metadata);
-  applyCacheHeader(request, image.request);
-  const response = await predict(backend, image.request, { signal: hangUpSignal(request) });
+  applyHeaders(request, image.request);
+  const response = await predict(backend, image.request, { signal: hangUpSignal(request, to) });
   return { status: 200, body: printImageResponse(response, metadata.labels, image.batch) };
 }
 

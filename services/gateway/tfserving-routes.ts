@@ -29,7 +29,8 @@ import {
 import { servingStatus } from "../../lib/tfserving/status.ts";
 import type { Backend } from "./backend.ts";
 import { pathOf } from "./dispatch.ts";
-import { applyCacheHeader, predict } from "./infer.ts";
+import { predict } from "./infer.ts";
+import { applyHeaders } from "./prediction-headers.ts";
 
 const STATUS_TIMEOUT_MS = 2_000;
 const PLAIN_PREDICT = /^\/v1\/models\/([\w.-]+):predict$/;
@@ -109,11 +110,11 @@ async function answerRegress(backend: Backend, exchange: Exchange): Promise<Repl
 
 function answered(
   backend: Backend,
-  { request: from }: Exchange,
+  { request: from, response: to }: Exchange,
   request: PredictRequest,
 ): Promise<PredictResponse> {
-  applyCacheHeader(from, request);
-  return predict(backend, request, { signal: hangUpSignal(from) });
+  applyHeaders(from, request);
+  return predict(backend, request, { signal: hangUpSignal(from, to) });
 }
 
 async function answerMetadata(backend: Backend, { params }: Exchange): Promise<Reply> {
