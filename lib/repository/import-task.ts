@@ -12,6 +12,7 @@ import { errorMessage, InvalidModelError } from "../errors.ts";
 import type { ModelSignature } from "../protocol/models.ts";
 import { nativeCall } from "../runtime/native-call.ts";
 import { signatureOf } from "../runtime/ort-tensor.ts";
+import { sessionOptions } from "../runtime/session-options.ts";
 import { serveTask } from "../runtime/task.ts";
 import { digestOf } from "../store/digest.ts";
 import { openStore } from "../store/open-store.ts";
@@ -75,9 +76,7 @@ function parse(bytes: Uint8Array): ModelProto {
 async function signatureFrom(bytes: Uint8Array): Promise<ModelSignature> {
   let session: InferenceSession;
   try {
-    session = await nativeCall(() =>
-      InferenceSession.create(bytes, { logSeverityLevel: 4, intraOpNumThreads: 1, interOpNumThreads: 1 }),
-    );
+    session = await nativeCall(() => InferenceSession.create(bytes, sessionOptions({})));
   } catch (error) {
     throw new InvalidModelError("file", errorMessage(error));
   }

@@ -11,9 +11,10 @@ import { fileURLToPath } from "node:url";
 import type { ServiceBroker } from "moleculer";
 import { gatewayUrl, startNode } from "../../cli/node.ts";
 import { readConfig } from "../../lib/config.ts";
-import { encodeRaw } from "../../lib/oip/raw-tensor.ts";
-import { allocate, type Datatype, type TensorData } from "../../lib/tensor/datatype.ts";
+import { allocate, type Datatype, type NumericArray } from "../../lib/tensor/datatype.ts";
+import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { inferBinary } from "../fixtures/oip-binary.ts";
 
 type Written = { name: string; datatype: Datatype; shape: number[]; data: (string | number | boolean)[] };
 type Case = { inputs: Written[]; outputs: Written[] };
@@ -63,17 +64,13 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-/** The elements as raw bytes of the protocol's binary extension. */
-function bytesOf({ datatype, data }: Written): Uint8Array {
-  let values: TensorData = data as string[];
-  if (datatype !== "BYTES") {
-    const array = allocate(datatype, data.length) as Exclude<TensorData, string[]>;
-    for (const [i, value] of data.entries())
-      array[i] =
-        array instanceof BigInt64Array || array instanceof BigUint64Array ? BigInt(value) : Number(value);
-    values = array;
-  }
-  return encodeRaw({ data: values });
+function tensorOf({ name, datatype, shape, data }: Written): Tensor {
+  if (datatype === "BYTES") return { name, datatype, shape, data: data as string[] };
+  const array = allocate(datatype, data.length) as NumericArray;
+  for (const [i, value] of data.entries())
+    array[i] =
+      array instanceof BigInt64Array || array instanceof BigUint64Array ? BigInt(value) : Number(value);
+  return { name, datatype, shape, data: array };
 }
 
 /** 64-bit integers as the numbers they are in JSON; those of these cases are small. */
@@ -83,32 +80,7 @@ function inJson(tensor: Written): Written {
 
 test.each(served)("%s answers as the reference does, in binary", async (model) => {
   const { inputs, outputs } = caseOf(model);
-  const tails = inputs.map(bytesOf);
-  const header = JSON.stringify({
-    parameters: { binary_data_output: true },
-    inputs: inputs.map(({ name, datatype, shape }, i) => ({
-      name,
-      datatype,
-      shape,
-      parameters: { binary_data_size: tails[i]!.byteLength },
-    })),
-  });
-  const response = await fetch(`${url}/v2/models/${model}/infer`, {
-    method: "POST",
-    headers: { "inference-header-content-length": String(Buffer.byteLength(header)) },
-    body: Buffer.concat([Buffer.from(header), ...tails]),
-  });
-  const body = Buffer.from(await response.arrayBuffer());
-  expect({ status: response.status, text: response.ok ? "" : body.toString() }).toEqual({
-    status: 200,
-    text: "",
-  });
-  const length = Number(response.headers.get("inference-header-content-length"));
-  const answer = JSON.parse(body.subarray(0, length).toString()) as { outputs: Written[] };
-  expect(answer.outputs.map(({ name, datatype, shape }) => ({ name, datatype, shape }))).toEqual(
-    outputs.map(({ name, datatype, shape }) => ({ name, datatype, shape })),
-  );
-  expect(body.subarray(length)).toEqual(Buffer.concat(outputs.map(bytesOf)));
+  expect(await inferBinary(url, model, inputs.map(tensorOf))).toEqual(outputs.map(tensorOf));
 });
 
 test.each(served.filter((model) => !JSON.stringify(caseOf(model)).includes("FP16")))(
