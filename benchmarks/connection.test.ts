@@ -25,7 +25,8 @@ async function exchange(
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const request = postRequest(new URL(`http://127.0.0.1:${port}/predict`), {}, Buffer.from("{}"));
+  const url = new URL(`http://127.0.0.1:${port}/predict`);
+  const request = postRequest(url, {}, Buffer.from("{}"));
   const answers: ({ status: number; body: string } | string)[] = [];
   await new Promise<void>((resolve) => {
     const next = (answer: Answer | string): void => {
@@ -36,7 +37,7 @@ async function exchange(
         resolve();
       }
     };
-    const connection = new Connection({ host: "127.0.0.1", port }, next, next);
+    const connection = new Connection(url, { onAnswer: next, onBroken: next });
     connection.send(request);
   });
   for (const socket of sockets) socket.destroy();

@@ -6,6 +6,7 @@
  */
 
 import { connect, type Socket } from "node:net";
+import type { Client, Listener } from "./transport.ts";
 
 const HEAD_END = "\r\n\r\n";
 const CONTENT_LENGTH = /\r\ncontent-length: *(\d+)/i;
@@ -22,26 +23,17 @@ type Head = {
   keepAlive: boolean;
 };
 
-export class Connection {
-  readonly #host: string;
-  readonly #port: number;
-  readonly #onAnswer: (answer: Answer) => void;
-  readonly #onBroken: (reason: string) => void;
+export class Connection implements Client {
+  readonly #url: URL;
+  readonly #listener: Listener;
   #socket: Socket | undefined;
   #received: Buffer | undefined;
   #head: Head | undefined;
   #waiting = false;
 
-  /** After `onAnswer` or `onBroken`, and only then, the next `send` may follow. */
-  constructor(
-    { host, port }: { host: string; port: number },
-    onAnswer: (answer: Answer) => void,
-    onBroken: (reason: string) => void,
-  ) {
-    this.#host = host;
-    this.#port = port;
-    this.#onAnswer = onAnswer;
-    this.#onBroken = onBroken;
+  constructor(url: URL, listener: Listener) {
+    this.#url = url;
+    this.#listener = listener;
   }
 
   send(request: Buffer): void {
@@ -57,7 +49,7 @@ export class Connection {
   }
 
   #open(): Socket {
-    const socket = connect({ host: this.#host, port: this.#port, noDelay: true });
+    const socket = connect({ host: this.#url.hostname, port: Number(this.#url.port), noDelay: true });
     socket.on("data", (chunk) => {
       if (socket === this.#socket) this.#take(chunk);
     });
@@ -96,14 +88,14 @@ export class Connection {
     this.#received = undefined;
     this.#head = undefined;
     if (!keepAlive) this.#drop();
-    this.#onAnswer({ status, body });
+    this.#listener.onAnswer({ status, body });
   }
 
   #broken(reason: string): void {
     const waited = this.#waiting;
     this.#waiting = false;
     this.#drop();
-    if (waited) this.#onBroken(reason);
+    if (waited) this.#listener.onBroken(reason);
   }
 
   #drop(): void {

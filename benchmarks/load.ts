@@ -10,7 +10,7 @@
 
 import { createInterface } from "node:readline";
 import { type AnswerForm, digitOf } from "./answer.ts";
-import { Connection, postRequest } from "./connection.ts";
+import { transportTo } from "./transport.ts";
 
 const MAX_FAILURES = 20;
 const MIN_ANSWERS_PER_CONNECTION = 2;
@@ -56,13 +56,12 @@ if (import.meta.main)
 
 /** @throws {Error} when answers are wrong, broken or missing, with the first reason */
 export async function runLoad(order: LoadOrder): Promise<LoadResult> {
-  const { headers, answers } = order.target;
-  const url = new URL(order.target.url);
+  const { url, headers, answers } = order.target;
+  const transport = transportTo(url, headers);
   const requests = order.requests.map(({ body, digit }) => ({
-    bytes: postRequest(url, headers, Buffer.from(body, "base64")),
+    bytes: transport.request(Buffer.from(body, "base64")),
     digit,
   }));
-  const address = { host: url.hostname, port: Number(url.port) };
   const from = performance.now() + order.warmUpMs;
   const until = from + order.durationMs;
   const latest = from + order.durationMs * MAX_EXTENSION;
@@ -99,9 +98,8 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
         startedMs = performance.now();
         connection.send(request.bytes);
       };
-      const connection = new Connection(
-        address,
-        (answer) => {
+      const connection = transport.open({
+        onAnswer: (answer) => {
           const now = performance.now();
           if (startedMs >= from) latenciesMs.push(now - startedMs);
           if (now >= from && endedMs === undefined) completed++;
@@ -111,11 +109,11 @@ export async function runLoad(order: LoadOrder): Promise<LoadResult> {
           else if (typeof got === "string") failures.push(got);
           next();
         },
-        (reason) => {
+        onBroken: (reason) => {
           failures.push(reason);
           setTimeout(next, BROKEN_PAUSE_MS);
         },
-      );
+      });
       const deadline = setTimeout(
         () => {
           failures.push(`no answer within ${DRAIN_DEADLINE_MS} ms of the end`);

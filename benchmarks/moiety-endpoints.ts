@@ -3,15 +3,22 @@
  * raw contents, and as JSON that the prediction cache may answer. Only the last uses the cache.
  */
 
+import { fileURLToPath } from "node:url";
+import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
 import { type DigitImage, IMAGE_PIXELS } from "./mnist.ts";
 import type { EndpointName } from "./paths.ts";
+
+const PROTO = fileURLToPath(new URL("../lib/oip/grpc/inference.proto", import.meta.url));
+/** Messages are made by protobufjs from the .proto file, as clients do. */
+const INFER = (loadSync(PROTO, { keepCase: true })["inference.GRPCInferenceService"] as ServiceDefinition)
+  .ModelInfer!;
 
 /** An input as the model's metadata describes it. */
 export type TensorMetadata = { name: string; datatype: string; shape: number[] };
 
 export function moietyEndpoints(
-  { http }: { http: string; grpc: string },
+  { http, grpc }: { http: string; grpc: string },
   model: string,
   { name, datatype, shape }: TensorMetadata,
 ): Partial<Record<EndpointName, Endpoint>> {
@@ -30,6 +37,18 @@ export function moietyEndpoints(
     }),
   );
   return {
+    grpc: {
+      url: `grpc://${grpc}${INFER.path}`,
+      headers: {},
+      answers: "message",
+      body: ({ pixels }) =>
+        INFER.requestSerialize({
+          model_name: model,
+          parameters: { cache: { bool_param: false } },
+          inputs: [input],
+          raw_input_contents: [rawBytes(datatype, pixels)],
+        }),
+    },
     json: { ...json, body: asJson({ cache: false }) },
     cached: { ...json, body: asJson({}) },
     binary: {

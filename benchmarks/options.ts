@@ -39,7 +39,9 @@ export function readOptions(args: readonly string[], { peers, nets, paths }: Cho
       rounds: { type: "string" },
     },
   });
-  const given = values as Partial<Record<string, string>>;
+  const given = Object.fromEntries(
+    Object.entries(values).flatMap(([option, value]) => (typeof value === "string" ? [[option, value]] : [])),
+  ) as Partial<Record<string, string>>;
   const chosen = (option: string, kind: string, known: readonly string[] = []): string[] => {
     const names = listed(given[option]) ?? known;
     for (const name of names)

@@ -8,6 +8,7 @@ import { createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Child, Children } from "./children.ts";
+import { BARE_GRPC_PATH, bareRequest } from "./contestants/bare-grpc.ts";
 import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
 import type { DigitImage } from "./mnist.ts";
 import { moietyEndpoints, type TensorMetadata } from "./moiety-endpoints.ts";
@@ -60,14 +61,26 @@ export const PEER_SERVERS: Partial<Record<ServerName, StartPeer>> = {
       args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(inferenceWorkers())],
     });
     const line = await child.line((text) => BARE_LINE.test(text), LISTENING_DEADLINE_MS);
-    const [, http] = BARE_LINE.exec(line)!;
+    const [, http, grpc] = BARE_LINE.exec(line)!;
     const raw: Endpoint = {
       url: `${http}/raw`,
       headers: RAW_HEADERS,
       answers: "scores",
       body: ({ pixels }) => pixels,
     };
-    return { child, endpoints: { json: { ...plainJson(0), url: `${http}/predict` }, binary: raw } };
+    return {
+      child,
+      endpoints: {
+        json: { ...plainJson(0), url: `${http}/predict` },
+        binary: raw,
+        grpc: {
+          ...raw,
+          url: `grpc://${grpc}${BARE_GRPC_PATH}`,
+          answers: "message",
+          body: ({ pixels }) => bareRequest(pixels),
+        },
+      },
+    };
   },
 };
 

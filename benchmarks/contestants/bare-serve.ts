@@ -1,17 +1,19 @@
 /**
  * The practical ceiling: node:http and onnxruntime-node with the same batching policy as the inference service, and
  * nothing else: one model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
- * `{"prediction": digit}`; `/raw` takes the pixels as they are and answers ten float32 scores. A batch goes to a worker thread when it
+ * `{"prediction": digit}`; `/raw` takes the pixels as they are and answers ten float32 scores;
+ * the same over gRPC (bare-grpc.ts). A batch goes to a worker thread when it
  * is full, or its oldest request has waited `DELAY_MS`, or a worker is idle and nothing is being computed; a second
  * batch may wait behind the one that a worker computes.
  *
- * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL -` once it does
+ * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL HOST:PORT`, the latter for gRPC
  */
 
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Worker } from "node:worker_threads";
 import { IMAGE_PIXELS } from "../mnist.ts";
+import { listenGrpc } from "./bare-grpc.ts";
 
 const MAX_BATCH = 32;
 const DELAY_MS = 1;
@@ -46,9 +48,10 @@ const server = createServer((request, response) => {
     }
   });
 });
+const grpcAddress = await listenGrpc(enqueue);
 server.listen(0, "127.0.0.1", () => {
   const { port } = server.address() as AddressInfo;
-  console.log(`listening on http://127.0.0.1:${port} -`);
+  console.log(`listening on http://127.0.0.1:${port} ${grpcAddress}`);
 });
 
 function enqueue(pixels: ArrayLike<number>, answer: Waiting["answer"]): void {
