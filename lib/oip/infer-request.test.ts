@@ -90,6 +90,14 @@ describe("parseInferRequest", () => {
     expect(requestWith({ timeout: 0 })).not.toHaveProperty("timeoutMs");
   });
 
+  test("keeps a sequence together by its id, and passes over where it starts and ends", () => {
+    const requestWith = (parameters: object) => parse({ parameters, inputs: [input] }).request;
+    const sequence = { sequence_id: 42, sequence_start: true, sequence_end: false };
+    expect(requestWith(sequence)).toMatchObject({ affinity: "42" });
+    expect(requestWith({ sequence_id: "a session" })).toMatchObject({ affinity: "a session" });
+    for (const none of [0, ""]) expect(requestWith({ sequence_id: none })).not.toHaveProperty("affinity");
+  });
+
   test("keeps INT64 beyond 2^53 exact beside inputs of other datatypes", () => {
     const text = `{"inputs":[{"name":"n","shape":[1],"datatype":"INT64","data":[9007199254740993]},
       {"name":"f","shape":[1],"datatype":"FP64","data":[9007199254740993]}]}`;
@@ -154,6 +162,21 @@ describe("parseInferRequest", () => {
       "a priority that is text",
       { parameters: { priority: "1" }, inputs: [input] },
       "Invalid parameters.priority",
+    ],
+    [
+      "a sequence with a fraction for an id",
+      { parameters: { sequence_id: 1.5 }, inputs: [input] },
+      "Invalid parameters.sequence_id: received 1.5, expected an integer of at least 0, or a string",
+    ],
+    [
+      "a sequence with an endless id",
+      { parameters: { sequence_id: "x".repeat(300) }, inputs: [input] },
+      "Invalid parameters.sequence_id: received 300 characters, expected 1 to 256 printable characters",
+    ],
+    [
+      "a sequence that perhaps starts",
+      { parameters: { sequence_id: 1, sequence_start: 1 }, inputs: [input] },
+      "Invalid parameters.sequence_start: received 1, expected true or false",
     ],
     ["reserved names", { parameters: { triton_x: 1 }, inputs: [input] }, "they are reserved"],
     [

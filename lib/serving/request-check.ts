@@ -4,6 +4,7 @@
  */
 
 import { InvalidInputError } from "../errors.ts";
+import { readAffinity } from "../protocol/affinity.ts";
 import type { PredictRequest } from "../protocol/inference.ts";
 import type { ModelSignature } from "../protocol/models.ts";
 import { assertMatches, assertTensor, formatShape, type Tensor } from "../tensor/tensor.ts";
@@ -15,7 +16,7 @@ import { firstNonFinite } from "./finite.ts";
  */
 export function checkRequest(request: unknown): asserts request is PredictRequest {
   type Fields = Record<keyof PredictRequest, unknown>;
-  const { model, version, inputs, outputs, cache, priority, timeoutMs, nonFinite } = (request ??
+  const { model, version, inputs, outputs, cache, priority, timeoutMs, nonFinite, affinity } = (request ??
     {}) as Fields;
   const refuse = (field: string, received: unknown, expected: string): never => {
     throw new InvalidInputError({ field, received: quote(received), expected });
@@ -33,6 +34,7 @@ export function checkRequest(request: unknown): asserts request is PredictReques
     refuse("timeoutMs", timeoutMs, "milliseconds above 0");
   if (nonFinite !== undefined && typeof nonFinite !== "boolean")
     refuse("nonFinite", nonFinite, "true or false");
+  if (affinity !== undefined) readAffinity(affinity, "affinity");
 }
 
 /**

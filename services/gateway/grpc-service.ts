@@ -10,6 +10,7 @@
 
 import {
   type handleUnaryCall,
+  type Metadata,
   type ServerDuplexStream,
   type ServiceDefinition,
   status,
@@ -42,15 +43,19 @@ import {
 import { printStatistics } from "../../lib/oip/grpc/statistics.ts";
 import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
 import { wantsClasses } from "../../lib/oip/requested-outputs.ts";
+import { readAffinity } from "../../lib/protocol/affinity.ts";
 import type { PredictResponse } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
 import { type CallTerms, predict, withClasses } from "./infer.ts";
 import { InferStream } from "./infer-stream.ts";
+import { AFFINITY_HEADER } from "./prediction-headers.ts";
 import { modelReadiness, serverReadiness } from "./readiness.ts";
 import { configurationOf, indexOf, loadModel, statisticsOf, unloadModel } from "./repository.ts";
 
 /** Answers one message with another. */
-type Method = (message: Buffer, terms: CallTerms) => Buffer | Promise<Buffer>;
+type Method = (message: Buffer, terms: Terms) => Buffer | Promise<Buffer>;
+/** `affinity`: as the client's metadata gave it. */
+type Terms = CallTerms & { affinity: string | undefined };
 /** Hears of what went wrong here and not at the client. */
 export type FaultListener = (method: string, type: string, error: unknown) => void;
 
@@ -108,7 +113,7 @@ export class GrpcService {
       const cancelled = new AbortController();
       call.once("cancelled", () => cancelled.abort());
       try {
-        const terms = termsOf(call.getDeadline(), cancelled.signal);
+        const terms = termsOf(call.getDeadline(), cancelled.signal, affinityOf(call));
         callback(null, await method(call.request, terms));
       } catch (error) {
         callback(this.#statusOf(name, error));
@@ -120,9 +125,10 @@ export class GrpcService {
     const cancelled = new AbortController();
     call.once("cancelled", () => cancelled.abort());
     const deadline = call.getDeadline();
+    const affinity = affinityOf(call);
     const stream = new InferStream(
       call,
-      (message) => this.#streamedAnswer(message, termsOf(deadline, cancelled.signal)),
+      (message) => this.#streamedAnswer(message, termsOf(deadline, cancelled.signal, affinity)),
       () => this.#streams.delete(stream),
     );
     this.#streams.add(stream);
@@ -144,13 +150,13 @@ export class GrpcService {
     return printModelMetadata(modelMetadata(await this.#backend.call("inference.metadata", reference)));
   }
 
-  async #infer(message: Buffer, terms: CallTerms): Promise<Buffer> {
+  async #infer(message: Buffer, terms: Terms): Promise<Buffer> {
     const { response, id } = await this.#predict(readInferMessage(message), terms);
     return printInferResponse(response, id);
   }
 
   /** Never rejects: a request that fails leaves its stream to the others. */
-  async #streamedAnswer(bytes: Buffer, terms: CallTerms): Promise<Buffer> {
+  async #streamedAnswer(bytes: Buffer, terms: Terms): Promise<Buffer> {
     let given: InferMessage | undefined;
     try {
       given = readInferMessage(bytes);
@@ -163,9 +169,11 @@ export class GrpcService {
 
   async #predict(
     message: InferMessage,
-    terms: CallTerms,
+    { affinity, ...terms }: Terms,
   ): Promise<{ response: PredictResponse; id: string | undefined }> {
     const parsed = inferRequest(message);
+    if (affinity !== undefined)
+      parsed.request.affinity = readAffinity(affinity, `metadata ${AFFINITY_HEADER}`);
     const response = await predict(this.#backend, parsed.request, terms);
     const printed = wantsClasses(parsed.form) ? await withClasses(this.#backend, response, parsed) : response;
     return { response: printed, id: parsed.id };
@@ -179,9 +187,15 @@ export class GrpcService {
 }
 
 /** @param deadline when the client stops waiting, as grpc-js tells it: Infinity, or a point in time */
-function termsOf(deadline: Date | number, signal: AbortSignal): CallTerms {
+function termsOf(deadline: Date | number, signal: AbortSignal, affinity: string | undefined): Terms {
   // A deadline that has passed cancels the call; the least wait is what the others hear of it.
   return deadline === Number.POSITIVE_INFINITY
-    ? { signal }
-    : { signal, timeoutMs: Math.max(1, Number(deadline) - Date.now()) };
+    ? { signal, affinity }
+    : { signal, affinity, timeoutMs: Math.max(1, Number(deadline) - Date.now()) };
+}
+
+/** Given more than once it is one key, as HTTP has it. */
+function affinityOf({ metadata }: { metadata: Metadata }): string | undefined {
+  const given = metadata.get(AFFINITY_HEADER);
+  return given.length === 0 ? undefined : given.join(", ");
 }

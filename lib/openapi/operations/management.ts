@@ -3,7 +3,7 @@
 import { JOB_STATES } from "../../protocol/jobs.ts";
 import { type Operation, type Operations, ok } from "../operation.ts";
 import { arrayOf, enumOf, integer, ref, string } from "../schema.ts";
-import { CACHE_HEADER } from "./cache-header.ts";
+import { PREDICTION_HEADERS } from "./prediction-headers.ts";
 
 const tag = "Management";
 
@@ -15,7 +15,7 @@ export const MANAGEMENT_OPERATIONS: Operations = {
   "POST /predict": {
     tag: "Images",
     summary: "Classes of an image, or of a batch",
-    headers: [CACHE_HEADER],
+    headers: PREDICTION_HEADERS,
     request: { content: ref("ImageRequest") },
     answers: ok("Class and probabilities; arrays of them for a batch", ref("ImageResponse")),
   },

@@ -10,7 +10,7 @@ import {
   type RequestContent,
 } from "../operation.ts";
 import { arrayOf, boolean, integer, object, open, ref, type Schema } from "../schema.ts";
-import { CACHE_HEADER } from "./cache-header.ts";
+import { PREDICTION_HEADERS } from "./prediction-headers.ts";
 
 const tag = "Open Inference Protocol";
 const ofVersion = (key: string) => (key.includes("{version}") ? " of a version" : "");
@@ -69,7 +69,7 @@ export const OIP_OPERATIONS: Operations = {
           description: "Length of the JSON in bytes, where binary data follow",
           schema: integer(0),
         },
-        CACHE_HEADER,
+        ...PREDICTION_HEADERS,
       ],
       request: {
         content: { byType: { [JSON_TYPE]: ref("InferRequest"), [BINARY_TYPE]: {} } },

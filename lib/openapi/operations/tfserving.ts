@@ -2,7 +2,7 @@
 
 import { forEach, type Operations, ok } from "../operation.ts";
 import { ref } from "../schema.ts";
-import { CACHE_HEADER } from "./cache-header.ts";
+import { PREDICTION_HEADERS } from "./prediction-headers.ts";
 
 const tag = "TensorFlow Serving";
 
@@ -20,7 +20,7 @@ export const SERVING_OPERATIONS: Operations = {
     {
       tag,
       summary: "Prediction, in rows or in columns",
-      headers: [CACHE_HEADER],
+      headers: PREDICTION_HEADERS,
       request: { content: ref("PredictRequest"), example: { instances: [1, 2, 5] } },
       answers: ok("Predictions for instances, outputs for inputs", ref("PredictResponse")),
     },
@@ -31,7 +31,7 @@ export const SERVING_OPERATIONS: Operations = {
     {
       tag,
       summary: "Classes of examples",
-      headers: [CACHE_HEADER],
+      headers: PREDICTION_HEADERS,
       request: { content: ref("ExampleRequest"), example: { examples: [{ x: [1, 2] }] } },
       answers: ok("Labels and scores of each example", ref("ClassifyResponse")),
     },
@@ -42,7 +42,7 @@ export const SERVING_OPERATIONS: Operations = {
     {
       tag,
       summary: "A number per example",
-      headers: [CACHE_HEADER],
+      headers: PREDICTION_HEADERS,
       request: { content: ref("ExampleRequest"), example: { examples: [{ x: 1 }, { x: 2 }] } },
       answers: ok("A number per example", ref("RegressResponse")),
     },
