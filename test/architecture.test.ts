@@ -48,7 +48,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   registry: ["protocol", "store/store.ts"],
   balance: ["protocol"],
   ensemble: ["onnx", "protocol", "registry", "store/store.ts", "tensor"],
-  serving: ["protocol", "runtime", "store/store.ts", "tensor"],
+  serving: ["ensemble", "protocol", "runtime", "store/store.ts", "tensor"],
   repository: ["protocol", "registry", "runtime", "serving", "store", "store/store.ts", "tensor"],
   http: [],
   oip: ["http", "protocol", "tensor"],

@@ -1,5 +1,6 @@
 /** What the inference service takes and gives. */
 
+import type { EnsembleStepMap } from "./ensembles.ts";
 import type { Tensor, TensorSpec } from "../tensor/tensor.ts";
 
 export type PredictRequest = {
@@ -19,6 +20,8 @@ export type PredictRequest = {
   nonFinite?: boolean;
   /** Requests of one key go to one node while it lives, and to one version while versions share the traffic. */
   affinity?: string;
+  /** Ensembles that this is a step of, as model/version, the outermost first. @default none */
+  within?: string[];
 };
 
 export type PredictResponse = {
@@ -27,6 +30,8 @@ export type PredictResponse = {
   outputs: Tensor[];
   /** Whether the answer came from the prediction cache. */
   cached: boolean;
+  /** Of an ensemble: what answered its steps, as model/version, by step. */
+  steps?: Record<string, string>;
 };
 
 export type ModelMetadata = {
@@ -38,6 +43,8 @@ export type ModelMetadata = {
   inputs: TensorSpec[];
   outputs: TensorSpec[];
   labels: string[];
+  /** Of an ensemble. */
+  steps?: EnsembleStepMap[];
 };
 
 export type Readiness = { ready: boolean; reason: string };

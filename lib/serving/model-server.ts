@@ -13,6 +13,7 @@ import {
   ModelNotReadyError,
   MoietyError,
 } from "../errors.ts";
+import type { Ensemble, ModelStep } from "../protocol/ensembles.ts";
 import type {
   ModelMetadata,
   PredictRequest,
@@ -21,7 +22,12 @@ import type {
   VersionState,
 } from "../protocol/inference.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
-import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
+import {
+  type ModelRecord,
+  type ModelSignature,
+  type ModelVersion,
+  PRODUCTION_ALIAS,
+} from "../protocol/models.ts";
 import type { RolloutReport } from "../protocol/rollout.ts";
 import type { NodeLoad } from "../protocol/node-load.ts";
 import type { ModelStatistics } from "../protocol/statistics.ts";
@@ -31,19 +37,31 @@ import type { StoreLocation } from "../store/store.ts";
 import { Batcher, type BatchPolicy, type SubmitOptions } from "./batcher.ts";
 import { cacheKey } from "./cache-key.ts";
 import type { Clock } from "./clock.ts";
+import { EnsembleLoader } from "./ensemble-loader.ts";
+import type { PredictStep } from "./ensemble-version.ts";
 import { instanceKey, loadOptionsOf } from "./instance-options.ts";
 import { LoadMeter } from "./load-meter.ts";
 import type { PredictionCache } from "./prediction-cache.ts";
 import { checkInputs, checkOutputs, checkRequest } from "./request-check.ts";
 import type { FailedCanary } from "./rollout.ts";
 import { Rollouts } from "./rollouts.ts";
-import { type HeldVersion, type ReadyVersion, ServedModel } from "./served-model.ts";
+import { type HeldVersion, type ReadyVersion, ServedModel, type VersionQueue } from "./served-model.ts";
 import { VersionStatistics } from "./statistics.ts";
 
 /** What the server needs of the registry. Both calls must end by themselves. */
 export interface ModelCatalog {
   records(): Promise<ModelRecord[]>;
   version(model: string, version: number): Promise<ModelVersion>;
+  /** The specification of a version that is an ensemble. @default there are none */
+  ensemble?(model: string, version: string): Promise<Ensemble>;
+}
+
+/** Other nodes, for steps of ensembles whose models are not here. */
+export interface OtherNodes {
+  /** Undefined: there is none to ask. */
+  predict: (...step: Parameters<PredictStep>) => ReturnType<PredictStep> | undefined;
+  /** Whether one of them serves it. */
+  serve(model: string, version: string | undefined): Promise<boolean>;
 }
 
 export type ModelServerOptions = {
@@ -54,6 +72,8 @@ export type ModelServerOptions = {
   policy: BatchPolicy;
   /** Deadline of predictions that name none. */
   timeoutMs: number;
+  /** @default there are none */
+  otherNodes?: OtherNodes;
   /** Undefined: nothing is cached. */
   cache?: PredictionCache | undefined;
   clock: Clock;
@@ -67,6 +87,7 @@ export type ModelServerOptions = {
 };
 
 const PLATFORM = "onnxruntime_onnx";
+const ENSEMBLE_PLATFORM = "ensemble";
 /** How long an unloaded version may take to finish what it has. */
 const UNLOAD_DRAIN_MS = 30_000;
 /** Back-off of failed loads: a store that is away comes back soon; a broken file hardly ever, and each try leaks. */
@@ -81,7 +102,8 @@ export class ModelServer {
   readonly #meter: LoadMeter;
   /** Loads and unloads in progress, by model id: the next one for the same id waits. */
   readonly #transitions = new Map<string, Promise<void>>();
-  readonly #unloading = new Map<Batcher, ModelName>();
+  readonly #unloading = new Map<VersionQueue, ModelName>();
+  readonly #ensembles: EnsembleLoader;
   readonly #rollouts: Rollouts;
   #refreshing: Promise<void> = Promise.resolve();
   /** When the newest refresh began to read, and whether one waits to. */
@@ -95,6 +117,12 @@ export class ModelServer {
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
+    this.#ensembles = new EnsembleLoader({
+      ...options,
+      specification: async (model, version) => options.catalog.ensemble?.(model, version),
+      signatureOf: (step) => this.#signatureOf(step),
+      predictStep: (request, terms) => this.#predictStep(request, terms),
+    });
     this.#meter = new LoadMeter(options.clock);
     const { clock, random, pool, metrics, timeoutMs, rollBack = async () => {} } = options;
     this.#rollouts = new Rollouts({
@@ -124,9 +152,13 @@ export class ModelServer {
    * {QueueFullError} {DeadlineExceededError} {CancelledError} {DrainingError} {ExecutionError} {WorkerCrashedError}
    */
   predict(request: PredictRequest, options: SubmitOptions = {}): Promise<PredictResponse> {
+    return this.#counted(request, this.#answer(request, options));
+  }
+
+  #counted(request: PredictRequest, answer: Promise<PredictResponse>): Promise<PredictResponse> {
     const { clock, metrics } = this.#options;
     const startedAt = clock.now();
-    return this.#answer(request, options).then(
+    return answer.then(
       (response) => {
         const labels = { model: response.model };
         metrics.increment("moiety.inference.request.total", { model: response.model, outcome: "ok" });
@@ -152,10 +184,11 @@ export class ModelServer {
         .readyVersions()
         .map(({ name }) => name.version),
       version: ready.name.version,
-      platform: PLATFORM,
+      platform: ready.ensemble ? ENSEMBLE_PLATFORM : PLATFORM,
       inputs: ready.loaded.signature.inputs,
       outputs: ready.loaded.signature.outputs,
       labels: this.#models.get(model)!.record.configuration?.labels ?? ready.labels,
+      ...(ready.ensemble && { steps: ready.ensemble.stepMaps }),
     };
   }
 
@@ -169,6 +202,8 @@ export class ModelServer {
     if (model === undefined) return this.#nodeReadiness();
     try {
       const found = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
+      const lacking = await this.#lackingStep(found);
+      if (lacking) return { ready: false, reason: lacking };
       return { ready: true, reason: `version ${found.name.version} is loaded` };
     } catch (error) {
       if (error instanceof ModelNotReadyError) return { ready: false, reason: error.message };
@@ -258,6 +293,8 @@ export class ModelServer {
     this.#draining = true;
     this.#rollouts.close();
     const serving = [...this.#models.values()].flatMap((model) => model.readyVersions());
+    // The steps of ensembles are predictions too: they are taken until no ensemble is in work.
+    await Promise.all(serving.map(({ ensemble }) => ensemble?.idle(timeoutMs)));
     const batchers = [...serving.map(({ batcher }) => batcher), ...this.#unloading.keys()];
     await Promise.all(batchers.map((batcher) => batcher.drain(timeoutMs)));
     await this.#options.pool.drain(timeoutMs);
@@ -320,8 +357,13 @@ export class ModelServer {
   ): Promise<PredictResponse & { looked: boolean }> {
     const { name, loaded, digest } = ready;
     const { priority } = request;
+    const ensemble = this.#models.get(name.model)?.ready(ready.number)?.ensemble ?? ready.ensemble;
     const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable, request.nonFinite);
     const outputs = checkOutputs(request.outputs, loaded.signature);
+    if (ensemble)
+      return ensemble
+        .predict({ ...request, inputs }, outputs, { deadlineMs, signal })
+        .then((answer) => ({ ...name, ...answer, cached: false, looked: false }));
     const { cache } = this.#options;
     const {
       enabled = true,
@@ -351,7 +393,7 @@ export class ModelServer {
   }
 
   /** Of the version as it is loaded now: it may have been loaded anew since it was found. */
-  #batcherOf({ name, number, batcher }: ReadyVersion): Batcher {
+  #batcherOf({ name, number, batcher }: ReadyVersion): VersionQueue {
     return this.#models.get(name.model)?.ready(number)?.batcher ?? batcher;
   }
 
@@ -382,6 +424,46 @@ export class ModelServer {
       if (errorType(error) === "MODEL_VERSION_NOT_FOUND") return undefined;
       throw error;
     }
+  }
+
+  /** The loaded version that answers here; undefined where there is none. */
+  #held(model: string, version: string | undefined): ReadyVersion | undefined {
+    try {
+      return this.#models.get(model)?.resolve(version);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** A step of an ensemble: answered here if the model is here, even while this node drains; else elsewhere. */
+  #predictStep(...[request, terms]: Parameters<PredictStep>): Promise<PredictResponse> {
+    const held = this.#held(request.model, request.version);
+    if (!held) return this.#options.otherNodes?.predict(request, terms) ?? this.predict(request, terms);
+    const deadlineMs = this.#deadlineMs(request, terms);
+    return this.#counted(request, (async () => this.#share(held, request, { ...terms, deadlineMs }))());
+  }
+
+  /** What a step's model takes and gives, by what is loaded here, else by the registry. */
+  async #signatureOf({ model, version }: ModelStep): Promise<ModelSignature | undefined> {
+    const held = this.#held(model, version);
+    if (held) return held.loaded.signature;
+    const record = this.#models.get(model)?.record;
+    if (!record) return undefined;
+    const named = version ?? PRODUCTION_ALIAS;
+    const number = /^\d+$/.test(named) ? Number(named) : record.aliases[named];
+    const found = number ?? (version === undefined ? record.latestVersion : undefined);
+    if (found === undefined || !record.versions.includes(found)) return undefined;
+    return (await this.#options.catalog.version(model, found)).signature;
+  }
+
+  /** Why an ensemble does not answer although it is loaded: a step whose model is loaded nowhere. */
+  async #lackingStep({ ensemble }: ReadyVersion): Promise<string | undefined> {
+    for (const { name, model, version } of ensemble?.modelSteps ?? []) {
+      if (this.#held(model, version) || (await this.#options.otherNodes?.serve(model, version))) continue;
+      const what = version === undefined ? `'${model}'` : `'${model}' version '${version}'`;
+      return `model ${what} of step '${name}' is not loaded on any node`;
+    }
+    return undefined;
   }
 
   /** Unknown here may mean published a moment ago: the registry decides. */
@@ -473,9 +555,10 @@ export class ModelServer {
     model.versions.set(number, { state: "loading", number });
     this.#transition(modelId(name), async () => {
       try {
-        const { artifacts, labels } = await this.#options.catalog.version(name.model, number);
+        const { artifacts, labels, format } = await this.#options.catalog.version(name.model, number);
         const { digest } = artifacts.onnx;
-        const ready = await this.#make(model, { name, number, digest, labels });
+        const isEnsemble = format === "ensemble";
+        const ready = await this.#make(model, { name, number, digest, labels }, isEnsemble);
         model.versions.set(number, { state: "ready", number, ready });
         metrics.increment("moiety.model.loads", { outcome: "ok" });
         // The registry may have moved on while this was loading.
@@ -504,24 +587,32 @@ export class ModelServer {
   }
 
   /** Loads a version as its model's configuration says now. */
-  async #make(model: ServedModel, version: VersionFacts): Promise<ReadyVersion> {
+  async #make(model: ServedModel, version: VersionFacts, isEnsemble: boolean): Promise<ReadyVersion> {
     const { pool, location, clock, metrics } = this.#options;
     const { name, digest, statistics = new VersionStatistics(name, metrics) } = version;
     const { configuration } = model.record;
     const instance = { ...name, instance: this.#instances++ };
     const startedAt = clock.now();
+    const policy = this.#policyOf(model.record);
+    const made = { ...version, instance, instanceKey: instanceKey(configuration), statistics };
+    if (isEnsemble) {
+      const load = { name: instance, options: loadOptionsOf(configuration), policy, statistics };
+      const ensemble = await this.#ensembles.load(load);
+      statistics.loaded(clock.now() - startedAt);
+      return { ...made, loaded: { signature: ensemble.plan, batchable: false }, batcher: ensemble, ensemble };
+    }
     const loaded = await pool.load(instance, { location, digest }, loadOptionsOf(configuration));
     statistics.loaded(clock.now() - startedAt);
     const batcher = new Batcher({
       name: instance,
       model: loaded,
       runner: pool,
-      policy: this.#policyOf(model.record),
+      policy,
       clock,
       metrics,
       statistics,
     });
-    return { ...version, instance, instanceKey: instanceKey(configuration), loaded, batcher, statistics };
+    return { ...made, loaded, batcher };
   }
 
   /**
@@ -538,7 +629,8 @@ export class ModelServer {
       const isServed = () => this.#models.get(name.model) === model && model.ready(number) === before;
       if (!isServed()) return;
       try {
-        const ready = await this.#make(model, { name, number, digest, labels, statistics });
+        const facts = { name, number, digest, labels, statistics };
+        const ready = await this.#make(model, facts, before.ensemble !== undefined);
         metrics.increment("moiety.model.loads", { outcome: "ok" });
         // It may have been unloaded meanwhile.
         if (!isServed()) return this.#unload(ready);
@@ -558,13 +650,13 @@ export class ModelServer {
     });
   }
 
-  #unload({ name, instance, batcher }: ReadyVersion): void {
+  #unload({ name, instance, batcher, ensemble }: ReadyVersion): void {
     const drained = batcher.drain(UNLOAD_DRAIN_MS);
     this.#unloading.set(batcher, name);
     this.#transition(modelId(name), async () => {
       await drained;
       this.#unloading.delete(batcher);
-      await this.#options.pool.unload(instance);
+      await (ensemble ? ensemble.release() : this.#options.pool.unload(instance));
     });
   }
 

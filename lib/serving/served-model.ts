@@ -8,7 +8,11 @@ import { ModelNotReadyError, ModelVersionNotFoundError } from "../errors.ts";
 import { type ModelRecord, PRODUCTION_ALIAS } from "../protocol/models.ts";
 import type { InstanceName, LoadedModel, ModelName } from "../runtime/worker-pool.ts";
 import type { Batcher } from "./batcher.ts";
+import type { EnsembleVersion } from "./ensemble-version.ts";
 import type { VersionStatistics } from "./statistics.ts";
+
+/** Where the requests of a version wait. */
+export type VersionQueue = Pick<Batcher, "queued" | "policy" | "submit" | "drain">;
 
 export type ReadyVersion = {
   name: ModelName;
@@ -23,7 +27,9 @@ export type ReadyVersion = {
   /** Of the model file. */
   digest: string;
   labels: string[];
-  batcher: Batcher;
+  batcher: VersionQueue;
+  /** What `batcher` is, where the version is an ensemble. */
+  ensemble?: EnsembleVersion;
   statistics: VersionStatistics;
 };
 
