@@ -293,11 +293,16 @@ describe("stopping", () => {
   });
 });
 
-test("a request that does not come to its end is given up, and a silent stream is not", async () => {
+async function withBodyTimeout(bodyTimeoutMs: number): Promise<ServiceBroker> {
   const node = new ServiceBroker(brokerOptions(configWith()));
-  node.createService({ ...gatewayService, settings: { ...gatewayService.settings, bodyTimeoutMs: 50 } });
+  node.createService({ ...gatewayService, settings: { ...gatewayService.settings, bodyTimeoutMs } });
   node.createService(scripted);
   await node.start();
+  return node;
+}
+
+test("a request that does not come to its end is given up, and a silent stream is not", async () => {
+  const node = await withBodyTimeout(50);
   const other = new OipClient(grpcAddress(node)!);
   const stream = other.stream();
   const { answers, ended } = listen(stream);
@@ -325,6 +330,42 @@ test("a request that does not come to its end is given up, and a silent stream i
   expect(await settled(ended)).toMatchObject({ code: status.OK });
   expect(answers).toHaveLength(1);
   other.close();
+  await node.stop();
+});
+
+test("calls that end before their request has come leave no timer behind", async () => {
+  const node = await withBodyTimeout(600_000);
+  const session = connect(`http://${grpcAddress(node)}`).on("error", () => {});
+  const begin = () =>
+    session
+      .request({
+        ":method": "POST",
+        ":path": "/inference.GRPCInferenceService/ServerLive",
+        "content-type": "application/grpc",
+      })
+      .on("error", () => {});
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+  const answered = async (body: Uint8Array): Promise<void> => {
+    const request = begin();
+    const answer = new Promise((resolve) => request.once("response", resolve));
+    request.write(body);
+    await settled(answer);
+    request.destroy();
+  };
+  await answered(Buffer.alloc(10));
+  const before = timers();
+  const begun = Array.from({ length: 200 }, begin);
+  for (const request of begun) request.write(Buffer.alloc(3));
+  await until(() => timers() >= before + 200);
+  for (const request of begun) request.destroy();
+  // Reset before they have begun, refused for a second message, or for one that is too large.
+  for (let i = 0; i < 200; i++) begin().close();
+  for (let i = 0; i < 50; i++) {
+    await answered(Buffer.alloc(10));
+    await answered(Buffer.from([0, 255, 255, 255, 255]));
+  }
+  await until(() => timers() <= before);
+  session.destroy();
   await node.stop();
 });
 
