@@ -15,6 +15,7 @@ import { CancellableCalls } from "../mixins/cancellation.ts";
 import { broadcastOf, callOf, configOf, isOffered } from "../mixins/config.ts";
 import { metricsMixin, type WithMetrics } from "../mixins/metrics.ts";
 import { offerTritonMetrics } from "../mixins/triton-metrics.ts";
+import { otherNodesOf } from "./inference/other-nodes.ts";
 
 type Inference = Service &
   WithMetrics & { models: ModelServer; registrySync: SyncLoop; calls: CancellableCalls };
@@ -144,7 +145,10 @@ export default {
         },
         version: (model, version) =>
           call("registry.version", { model, version: String(version) }, { timeout: REGISTRY_TIMEOUT_MS }),
+        ensemble: (model, version) =>
+          call("registry.ensemble", { model, version }, { timeout: REGISTRY_TIMEOUT_MS }),
       },
+      otherNodes: otherNodesOf(this.broker),
       location: store,
       pool: new InferencePool({ workers: inference.workers, metrics }),
       policy: inference,

@@ -1,7 +1,7 @@
 /** What the inference service takes and gives. */
 
-import type { EnsembleStepMap } from "./ensembles.ts";
 import type { Tensor, TensorSpec } from "../tensor/tensor.ts";
+import type { EnsembleStepMap } from "./ensembles.ts";
 
 export type PredictRequest = {
   model: string;
