@@ -151,6 +151,7 @@ export default {
         ...modelRepository,
         store,
         registry: this.registry,
+        ensembles: this.ensembles,
         log: this.logger,
       });
     if (this.broker.started) this.folderWatch?.start();

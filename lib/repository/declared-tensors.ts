@@ -7,7 +7,8 @@
 import { InvalidInputError } from "../errors.ts";
 import type { ModelSignature } from "../protocol/models.ts";
 import { formatShape, type TensorSpec } from "../tensor/tensor.ts";
-import { CONFIG_FILE, type DeclaredTensor, type TritonModel } from "./triton-configuration.ts";
+import { CONFIG_FILE, type TritonModel } from "./triton-configuration.ts";
+import type { DeclaredTensor } from "./triton-ensemble.ts";
 
 /** What a configuration says of a model's tensors. */
 export type Declarations = Pick<TritonModel, "inputs" | "outputs" | "batched">;

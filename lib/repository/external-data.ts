@@ -5,7 +5,7 @@
  * would exceed protobuf's 2 GiB, which no runtime reads in one piece.
  */
 
-import { type FileHandle, open, realpath } from "node:fs/promises";
+import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { isAbsolute, join, relative } from "node:path";
 import {
   type GraphProto,
@@ -82,6 +82,7 @@ async function openInside(folder: string, location: string, where: string): Prom
     const path = relative(root, file);
     if (location === "" || isAbsolute(location) || path.startsWith("..") || isAbsolute(path))
       throw new Error("it is not in the model's own folder");
+    if (!(await stat(file)).isFile()) throw new Error("it is no file");
     return await open(file);
   } catch (error) {
     throw new InvalidModelError(where, `its data in "${location}" cannot be read: ${errorMessage(error)}`);

@@ -6,6 +6,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage, InvalidInputError } from "../errors.ts";
+import type { Ensemble } from "../protocol/ensembles.ts";
 import type { ModelConfiguration } from "../protocol/model-configuration.ts";
 import { readModelConfiguration } from "../registry/read-configuration.ts";
 import type { Declarations } from "./declared-tensors.ts";
@@ -18,12 +19,23 @@ export type FolderConfiguration = {
   /** Undefined: nothing. */
   declared: Declarations | undefined;
   modelFile: string;
+  /** Undefined: the model is a file in each version's folder. */
+  ensemble: Ensemble | undefined;
   warnings: string[];
 };
 
 const OWN_FILE = "config.json";
+export const ENSEMBLE_FILE = "ensemble.json";
 const MAX_CONFIG_BYTES = 2 ** 20;
 const MAX_LABEL_BYTES = 16 * 2 ** 20;
+
+const SAYS_NOTHING: FolderConfiguration = {
+  configuration: undefined,
+  declared: undefined,
+  modelFile: "model.onnx",
+  ensemble: undefined,
+  warnings: [],
+};
 
 /** @throws {InvalidInputError} naming file and field */
 export async function readFolderConfiguration({
@@ -39,17 +51,25 @@ export async function readFolderConfiguration({
       expected: "one of them",
     });
   if (own) {
-    const configuration = readModelConfiguration(parseJson(await readText(path, OWN_FILE, MAX_CONFIG_BYTES)));
-    return { configuration, declared: undefined, modelFile: "model.onnx", warnings: [] };
+    const configuration = readModelConfiguration(
+      parseJson(await readText(path, OWN_FILE, MAX_CONFIG_BYTES), OWN_FILE),
+    );
+    return { ...SAYS_NOTHING, configuration };
   }
-  if (!triton)
-    return { configuration: undefined, declared: undefined, modelFile: "model.onnx", warnings: [] };
+  if (!triton) return SAYS_NOTHING;
   const read = readTritonConfiguration(await readText(path, CONFIG_FILE, MAX_CONFIG_BYTES), model);
   const labels =
     read.labelFile === undefined ? {} : { labels: await readLabels(path, read.labelFile, files) };
   const configuration = readModelConfiguration({ ...read.configuration, ...labels });
-  const { inputs, outputs, batched, modelFile, warnings } = read;
-  return { configuration, declared: { inputs, outputs, batched }, modelFile, warnings };
+  const { inputs, outputs, batched, modelFile, ensemble, warnings } = read;
+  // An ensemble's tensors are what it declares.
+  const declared = ensemble ? undefined : { inputs, outputs, batched };
+  return { configuration, declared, modelFile, ensemble, warnings };
+}
+
+/** The ensemble that stands in a version's folder in place of a model. @throws {InvalidInputError} not JSON */
+export async function readEnsembleFile(folder: string): Promise<unknown> {
+  return parseJson(await readText(folder, ENSEMBLE_FILE, MAX_CONFIG_BYTES), ENSEMBLE_FILE);
 }
 
 /** One class a line; an empty last line is none. */
@@ -75,10 +95,10 @@ async function readText(folder: string, file: string, maxBytes: number): Promise
   return bytes.toString("utf8");
 }
 
-function parseJson(text: string): unknown {
+function parseJson(text: string, field: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new InvalidInputError({ field: OWN_FILE, received: errorMessage(error), expected: "JSON" });
+    throw new InvalidInputError({ field, received: errorMessage(error), expected: "JSON" });
   }
 }

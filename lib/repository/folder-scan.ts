@@ -13,6 +13,8 @@ import { errorMessage } from "../errors.ts";
 export type VersionFolder = {
   number: number;
   path: string;
+  /** Names of the files directly in it. */
+  files: string[];
   /** Changes whenever a file in it does. */
   fingerprint: string;
 };
@@ -57,8 +59,10 @@ async function modelFolder(path: string, model: string): Promise<ModelFolder | u
   for (const { name, stats } of entries)
     if (stats.isDirectory() && VERSION.test(name)) {
       const versionPath = join(path, name);
-      const fingerprint = (await marksIn(versionPath, 0)).join("\n");
-      versions.push({ number: Number(name), path: versionPath, fingerprint });
+      const marks = await marksIn(versionPath, 0);
+      const files = marks.flatMap(({ file }) => (file.includes("/") ? [] : file));
+      const fingerprint = marks.map(({ text }) => text).join("\n");
+      versions.push({ number: Number(name), path: versionPath, files, fingerprint });
     }
   const files = entries.filter(({ stats }) => stats.isFile());
   return {
@@ -70,12 +74,14 @@ async function modelFolder(path: string, model: string): Promise<ModelFolder | u
   };
 }
 
-async function marksIn(path: string, depth: number): Promise<string[]> {
-  const marks: string[] = [];
+/** Of every file in a folder, by its path there. */
+async function marksIn(path: string, depth: number): Promise<{ file: string; text: string }[]> {
+  const marks: { file: string; text: string }[] = [];
   for (const { name, stats } of (await entriesOf(path)) ?? [])
-    if (stats.isFile()) marks.push(mark(name, stats));
+    if (stats.isFile()) marks.push({ file: name, text: mark(name, stats) });
     else if (stats.isDirectory() && depth < MAX_DEPTH)
-      marks.push(...(await marksIn(join(path, name), depth + 1)).map((inner) => `${name}/${inner}`));
+      for (const { file, text } of await marksIn(join(path, name), depth + 1))
+        marks.push({ file: `${name}/${file}`, text: `${name}/${text}` });
   return marks;
 }
 

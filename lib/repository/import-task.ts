@@ -52,7 +52,9 @@ serveTask(
 
 /** The model in one piece. @throws {InvalidModelError} */
 async function readWhole(path: string): Promise<Uint8Array> {
-  const { size } = await stat(path);
+  const { size } = await stat(path).catch((error: unknown) => {
+    throw new InvalidModelError("file", `it cannot be read: ${errorMessage(error)}`);
+  });
   if (size > MAX_MODEL_BYTES) throw new InvalidModelError("file", "it exceeds 2 GiB, which cannot be served");
   const bytes = await readFile(path);
   const model = parse(bytes);

@@ -7,6 +7,7 @@
  * folder comes back. One fault never keeps the rest from being served: it is logged once and kept as a state.
  */
 
+import { dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { errorMessage, errorType } from "../errors.ts";
 import type { ModelConfiguration } from "../protocol/model-configuration.ts";
@@ -15,7 +16,12 @@ import type { FolderState } from "../protocol/repository.ts";
 import { assertModelName } from "../registry/model-names.ts";
 import type { Publication } from "../registry/model-registry.ts";
 import { checkDeclared, type Declarations } from "./declared-tensors.ts";
-import { type FolderConfiguration, readFolderConfiguration } from "./folder-configuration.ts";
+import {
+  ENSEMBLE_FILE,
+  type FolderConfiguration,
+  readEnsembleFile,
+  readFolderConfiguration,
+} from "./folder-configuration.ts";
 import { type Look, lookAt, type ModelFolder, type VersionFolder } from "./folder-scan.ts";
 import type { ImportedModel, ImportTask } from "./import-task.ts";
 
@@ -32,9 +38,16 @@ export interface FolderRegistry {
   setLoaded(model: string, loaded: boolean): Promise<ModelRecord>;
 }
 
+/** Ensembles, checked and stored, ready to be published. */
+export interface EnsembleSource {
+  /** @throws {InvalidInputError} {InvalidModelError} */
+  prepare(ensemble: { model: string; ensemble: unknown }): Promise<Publication>;
+}
+
 export type RepositoryFoldersOptions = {
   directories: readonly string[];
   registry: FolderRegistry;
+  ensembles: EnsembleSource;
   /** Takes a model file in, off the event loop. @throws {InvalidModelError} {InvalidInputError}, or of the store */
   importModel(task: Omit<ImportTask, "store">): Promise<ImportedModel>;
   log: { info(text: string): void; warn(text: string): void; error(text: string): void };
@@ -169,8 +182,10 @@ export class RepositoryFolders {
       if (record && configuration && !isDeepStrictEqual(record.configuration, configuration))
         await registry.configure(model, configuration);
       known.configuration = read;
-      // Versions that were refused for what the configuration said may pass now.
-      if (before) for (const [number, { fault }] of known.versions) if (fault) known.versions.delete(number);
+      // Versions that were refused for what the configuration said may pass now; ensembles stand in it whole.
+      if (before)
+        for (const [number, { fault }] of known.versions)
+          if (fault || read.ensemble) known.versions.delete(number);
     });
     known.config = handled(fingerprint, reason);
     if (reason) known.configuration = undefined;
@@ -193,37 +208,45 @@ export class RepositoryFolders {
   /** Publishes a version's folder. @returns whether to try again */
   async #take(
     { folder: { model }, versions }: KnownModel,
-    { configuration, declared, modelFile }: FolderConfiguration,
-    { number, path, fingerprint }: VersionFolder,
+    configuration: FolderConfiguration,
+    version: VersionFolder,
   ): Promise<boolean> {
-    const { registry, importModel, log } = this.#options;
+    const { registry, ensembles, log } = this.#options;
+    const { number, path, files, fingerprint } = version;
     const reason = await this.#attempt(async () => {
       const published = await registry.version(model, String(number)).catch(unlessUnknown);
-      const { onnx, signature = published?.signature } = await importModel({
-        path: `${path}/${modelFile}`,
-        declared: declared && {
-          inputs: declared.inputs,
-          outputs: declared.outputs,
-          batched: declared.batched,
-        },
-        publishedDigest: published?.artifacts.onnx.digest,
-      });
-      await registry.publishAs(
-        { model, artifacts: { onnx }, signature: signature!, labels: [] },
-        number,
-        configuration,
-      );
+      const ensemble =
+        configuration.ensemble ?? (files.includes(ENSEMBLE_FILE) ? await readEnsembleFile(path) : undefined);
+      const publication =
+        ensemble === undefined
+          ? await this.#import(model, version, configuration, published)
+          : await ensembles.prepare({ model, ensemble });
+      await registry.publishAs(publication, number, configuration.configuration);
       if (!published) log.info(`Published ${model} version ${number} from ${path}`);
     });
     versions.set(number, handled(fingerprint, reason));
     return reason?.passing === true;
   }
 
+  async #import(
+    model: string,
+    { path }: VersionFolder,
+    { declared, modelFile }: FolderConfiguration,
+    published: ModelVersion | undefined,
+  ): Promise<Publication> {
+    const { onnx, signature = published?.signature } = await this.#options.importModel({
+      path: join(path, modelFile),
+      declared,
+      publishedDigest: published?.artifacts.onnx.digest,
+    });
+    return { model, artifacts: { onnx }, signature: signature!, labels: [] };
+  }
+
   /** Unloads what has gone. @returns whether something may have */
   async #letGo(found: ReadonlySet<string>, { unreadable }: Look): Promise<boolean> {
     let waiting = false;
     for (const [model, known] of this.#models) {
-      const hidden = unreadable.some(({ directory }) => known.folder.path.startsWith(`${directory}/`));
+      const hidden = unreadable.some(({ directory }) => directory === dirname(known.folder.path));
       if (found.has(model) || hidden || known.missed >= MISSES) continue;
       known.missed++;
       if (known.missed < MISSES) waiting = true;

@@ -5,12 +5,11 @@
  */
 
 import { InvalidInputError } from "../errors.ts";
+import type { Ensemble } from "../protocol/ensembles.ts";
 import type { ModelConfiguration, WarmupRequest } from "../protocol/model-configuration.ts";
 import { readConfigText } from "./config-text.ts";
+import { type DeclaredTensor, type Scheduling, tritonEnsemble } from "./triton-ensemble.ts";
 import { brief, judgeFields } from "./triton-fields.ts";
-
-/** A tensor as declared; `dims` undefined: not said. */
-export type DeclaredTensor = { name: string; dataType: string | undefined; dims: number[] | undefined };
 
 export type TritonModel = {
   configuration: ModelConfiguration;
@@ -22,6 +21,8 @@ export type TritonModel = {
   labelFile: string | undefined;
   /** In each version's folder. */
   modelFile: string;
+  /** Undefined: the model is a file of its own. */
+  ensemble: Ensemble | undefined;
   /** What is ignored, and why it may be. */
   warnings: string[];
 };
@@ -49,6 +50,7 @@ type Config = {
   parameters?: Record<string, { string_value?: string }>;
   model_warmup?: { batch_size?: number; count?: number; inputs?: Record<string, WarmupInput> }[];
   response_cache?: { enable?: boolean };
+  ensemble_scheduling?: Scheduling;
 };
 type Declaration = { name?: string; data_type?: string; dims?: string[] };
 type QueuePolicy = {
@@ -62,6 +64,7 @@ type Warn = (warning: string) => void;
 export const CONFIG_FILE = "config.pbtxt";
 const DEFAULT_MODEL_FILE = "model.onnx";
 const PLATFORM = "onnxruntime_onnx";
+const ENSEMBLE = "ensemble";
 const BACKEND = "onnxruntime";
 const US_PER_MS = 1000;
 /** What the configuration here takes; Triton's fields are wider. */
@@ -93,23 +96,30 @@ export function readTritonConfiguration(text: string, model: string): TritonMode
     versions: versionsOf(config),
     cache: config.response_cache && { enabled: config.response_cache.enable ?? false },
   };
+  const { ensemble_scheduling: scheduling, max_batch_size: rows = 0 } = config;
+  const inputs = (config.input ?? []).map((tensor, i) => declared(tensor, `input[${i}]`));
+  const outputs = (config.output ?? []).map((tensor, i) => declared(tensor, `output[${i}]`));
   const labelFiles = new Set((config.output ?? []).flatMap(({ label_filename }) => label_filename ?? []));
   if (labelFiles.size > 1) refuse("output.label_filename", [...labelFiles], "the same file for every output");
   return {
     configuration: given(sections),
-    inputs: (config.input ?? []).map((tensor, i) => declared(tensor, `input[${i}]`)),
-    outputs: (config.output ?? []).map((tensor, i) => declared(tensor, `output[${i}]`)),
+    inputs,
+    outputs,
     batched: config.max_batch_size === undefined ? undefined : config.max_batch_size > 0,
     labelFile: [...labelFiles][0],
     modelFile: config.default_model_filename ?? DEFAULT_MODEL_FILE,
+    ensemble: scheduling && tritonEnsemble(scheduling, inputs, outputs, rows > 0, CONFIG_FILE),
     warnings,
   };
 }
 
-function checkIdentity({ name, platform, backend, default_model_filename: file }: Config, model: string) {
+function checkIdentity(config: Config, model: string) {
+  const { name, platform, backend, default_model_filename: file, ensemble_scheduling } = config;
+  const expected = ensemble_scheduling ? ENSEMBLE : PLATFORM;
   if (name !== undefined && name !== model) refuse("name", name, `"${model}", the folder's name, or none`);
-  if (platform !== undefined && platform !== PLATFORM) refuse("platform", platform, `"${PLATFORM}"`);
-  if (backend !== undefined && backend !== BACKEND) refuse("backend", backend, `"${BACKEND}"`);
+  if (platform !== undefined && platform !== expected) refuse("platform", platform, `"${expected}"`);
+  if (backend !== undefined && (ensemble_scheduling || backend !== BACKEND))
+    refuse("backend", backend, ensemble_scheduling ? "none" : `"${BACKEND}"`);
   if (file !== undefined && /[/\\]/.test(file))
     refuse("default_model_filename", file, "a file in the version's own folder");
 }

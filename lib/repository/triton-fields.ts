@@ -35,6 +35,10 @@ const USED: ReadonlySet<string> = new Set([
   "parameters",
   "model_warmup",
   "response_cache.enable",
+  "ensemble_scheduling.step.model_name",
+  "ensemble_scheduling.step.model_version",
+  "ensemble_scheduling.step.input_map",
+  "ensemble_scheduling.step.output_map",
 ]);
 
 const OWN_SHAPE = "no reshape: requests and answers have the model's own shapes";
