@@ -116,7 +116,8 @@ export class Shadow {
       for (const copy of this.#waiting.splice(0)) this.#end(copy, "dropped");
       return;
     }
-    if (runner.capacity(version.instance) === "idle") {
+    // The steps of an ensemble wait in queues of their own, and may be on other nodes.
+    if (version.ensemble || runner.capacity(version.instance) === "idle") {
       this.#running = true;
       void this.#run(version, this.#waiting.shift()!).finally(() => {
         this.#running = false;
