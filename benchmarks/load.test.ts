@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type LoadOrder, percentile, runLoad } from "./load.ts";
+import { type LoadOrder, runLoad } from "./load.ts";
+import { arrivalTimes } from "./open-loop.ts";
+import { percentile } from "./tally.ts";
 
 async function withServer<T>(listener: RequestListener, body: (url: string) => Promise<T>): Promise<T> {
   const server: Server = createServer(listener);
@@ -69,5 +71,30 @@ describe("the load generator", () => {
     const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
     expect([0.5, 0.99, 1].map((share) => percentile(hundred, share))).toEqual([50, 99, 100]);
     expect(percentile([7], 0.99)).toBe(7);
+  });
+
+  test("counts latencies from when requests should have been sent, not from when a connection was free", async () => {
+    const slowMs = 50;
+    const result = await withServer(
+      (request, response) => {
+        request.on("data", (body: Buffer) => {
+          const [prediction] = (JSON.parse(body.toString()) as { image: number[] }).image;
+          setTimeout(() => response.end(JSON.stringify({ prediction })), slowMs);
+        });
+      },
+      // One connection answers 20 a second at most: of 40 in that second, the last waits as long again.
+      (url) => runLoad({ ...order(url), connections: 1, warmUpMs: 0, arrivals: { perSecond: 40, seed: 1 } }),
+    );
+    expect(result.right).toBe(result.requests);
+    expect(result.p99Ms).toBeGreaterThan(4 * slowMs);
+  });
+
+  test("draws the same arrivals for the same seed, at the rate asked for", () => {
+    const times = (seed: number) => arrivalTimes({ perSecond: 1000, seed }, 100, 10_100);
+    expect(times(1)).toEqual(times(1));
+    expect(times(2)).not.toEqual(times(1));
+    // Ten thousand arrivals vary by a hundred: five such deviations never happen.
+    expect(Math.abs(times(1).length - 10_000)).toBeLessThan(500);
+    expect(times(1).every((time, i, all) => time >= (all[i - 1] ?? 100) && time < 10_100)).toBe(true);
   });
 });

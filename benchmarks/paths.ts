@@ -25,7 +25,7 @@ export type Path = {
   /** By the name they have in ratios. */
   peers: Readonly<Record<string, Seat>>;
   /** @default a closed loop */
-  shareOfCapacity?: number;
+  shareOfCapacity?: number | undefined;
 };
 
 const json = (server: ServerName): Seat => ({ server, endpoint: "json" });

@@ -25,7 +25,7 @@ const FLASK_MODEL_FILE = join(BENCH_DIRECTORY, "flask.keras");
 const FLASK_MODEL_DEADLINE_MS = 300_000;
 
 /** What is asked of a server in one measurement, besides whom and what. */
-export type Load = Pick<LoadOrder, "connections" | "warmUpMs" | "durationMs">;
+export type Load = Pick<LoadOrder, "connections" | "warmUpMs" | "durationMs" | "arrivals">;
 
 type Question = Pick<LoadOrder, "target" | "requests" | "minRight">;
 type Entry = { child: Child; questions: Map<EndpointName, Question> };

@@ -19,11 +19,15 @@ import { Report, rotated } from "./report.ts";
 import { type Load, Roster } from "./roster.ts";
 
 const OURS = "moiety";
+const OPEN_LOOP_CONNECTIONS = 64;
 const MEASURES = ["throughput", "p50", "p99", "generator"] as const;
 
 type Plan = { rounds: number; connections: readonly number[]; warmUpMs: number; durationMs: number };
 /** Who takes part in a path, ours first. */
-type Contest = { path: string; contestants: { name: string; seat: Seat }[] };
+type Contest = Pick<Path, "shareOfCapacity"> & {
+  path: string;
+  contestants: { name: string; seat: Seat }[];
+};
 
 const options = readOptions(process.argv.slice(2), {
   peers: [...PATH_PEERS, ...ENGINE_PEERS],
@@ -46,10 +50,18 @@ async function benchmark(children: Children, chosen: BenchmarkOptions): Promise<
       contest.contestants = contest.contestants.filter(({ seat }) => roster.has(seat));
 
     if (chosen.paths.includes(ENGINE)) await measureEngine({ children, roster, report, ...plan });
-    for (let round = 1; round <= plan.rounds; round++)
+    for (let round = 1; round <= plan.rounds; round++) {
+      const capacity = contests.some(isOpen) ? await capacityOf(roster, plan) : 0;
       for (const contest of contests)
-        for (const connections of plan.connections) await measure(roster, contest, connections, round, plan);
-    for (const contest of contests) compare(contest, plan.connections);
+        for (const connections of connectionsOf(contest, plan)) {
+          const { shareOfCapacity } = contest;
+          const arrivals = shareOfCapacity && { perSecond: shareOfCapacity * capacity, seed: round };
+          const { warmUpMs, durationMs } = plan;
+          const load = { connections, warmUpMs, durationMs, ...(arrivals ? { arrivals } : {}) };
+          await measure(roster, contest, load, `round ${round} of ${plan.rounds}`, round);
+        }
+    }
+    for (const contest of contests) compare(contest, connectionsOf(contest, plan));
   } finally {
     await children.close();
     rmSync(directory, { recursive: true, force: true });
@@ -67,30 +79,48 @@ function planOf({ quick, rounds, connections, seconds }: BenchmarkOptions): Plan
 }
 
 function contestsOf({ paths, peers }: BenchmarkOptions): Contest[] {
-  return Object.entries(PATHS).flatMap(([path, { ours, peers: known }]: [string, Path]) => {
+  return Object.entries(PATHS).flatMap(([path, { ours, peers: known, shareOfCapacity }]: [string, Path]) => {
     const others = Object.entries(known).filter(([name]) => peers.includes(name));
     if (!paths.includes(path) || others.length === 0) return [];
     return [
       {
         path,
+        shareOfCapacity,
         contestants: [{ name: OURS, seat: ours }, ...others.map(([name, seat]) => ({ name, seat }))],
       },
     ];
   });
 }
 
+function isOpen({ shareOfCapacity }: Contest): boolean {
+  return shareOfCapacity !== undefined;
+}
+
+/** Arrivals of an open loop do not depend on connections: one number, enough for what is in flight. */
+function connectionsOf(contest: Contest, { connections }: Plan): readonly number[] {
+  return isOpen(contest) ? [OPEN_LOOP_CONNECTIONS] : connections;
+}
+
+/** What Moiety answers in a second when as many connections are always busy. Anew in each round: machines drift. */
+async function capacityOf(roster: Roster, { warmUpMs, durationMs }: Plan): Promise<number> {
+  const load = { connections: OPEN_LOOP_CONNECTIONS, warmUpMs, durationMs };
+  const { requestsPerSecond } = await roster.turn(PATHS.json!.ours, load);
+  report.add("serve.capacity.moiety", "requests/s", requestsPerSecond);
+  return requestsPerSecond;
+}
+
 /** One turn of each contestant. One that fails is out of this path, and named. */
 async function measure(
   roster: Roster,
   contest: Contest,
-  connections: number,
+  load: Load,
+  when: string,
   round: number,
-  { rounds, warmUpMs, durationMs }: Plan,
 ): Promise<void> {
   const { path } = contest;
-  const load: Load = { connections, warmUpMs, durationMs };
+  const { connections } = load;
   for (const { name, seat } of rotated(contest.contestants, round)) {
-    const where = `round ${round} of ${rounds}, ${path}, ${connections} connections, ${name}`;
+    const where = `${when}, ${path}, ${connections} connections, ${name}`;
     try {
       const result = await roster.turn(seat, load);
       record(path, connections, name, result);
