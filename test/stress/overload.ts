@@ -1,5 +1,5 @@
 /**
- * What a node does with three times what it can do. Its capacity is measured first; then requests are sent at three
+ * What a node does with three times what it can do, half of it over gRPC. Its capacity is measured first; then requests are sent at three
  * times that rate whether answers come or not, after a burst that no queue of its size could hold. Each must be answered:
  * with an answer, or at once with 503 and Retry-After. The queue stays within its bound, memory is sampled, and when the
  * load is gone it answers as before.
@@ -8,7 +8,8 @@
 import { readFile } from "node:fs/promises";
 import { Agent } from "node:http";
 import { eventually, until } from "../fixtures/eventually.ts";
-import { type Asked, ask, question, startServedProcess } from "./served-process.ts";
+import { GrpcCaller } from "./grpc-caller.ts";
+import { type Asked, ask, grpcQuestion, question, startServedProcess } from "./served-process.ts";
 
 export type OverloadOptions = {
   seconds: number;
@@ -37,8 +38,9 @@ export type OverloadReport = {
 };
 
 const QUEUE_BOUND = 64;
-/** Connections at most: a machine that stands still must not find thousands of new ones. */
+/** Requests in flight at most, and so connections: a machine that stands still must not find thousands of new ones. */
 const CONNECTIONS = 400;
+const GRPC_CONNECTIONS = 8;
 const BURST = 6 * QUEUE_BOUND;
 const OVERLOAD = 3;
 const TICK_MS = 20;
@@ -48,13 +50,21 @@ const RECOVERY_ANSWERS = 10;
 
 /** @throws {Error} at an answer that should not be */
 export async function overload({ seconds, deadlineMs }: OverloadOptions): Promise<OverloadReport> {
-  const { url, program, close } = await startServedProcess({
+  const { url, address, program, close } = await startServedProcess({
     MOIETY_INFERENCE_MAX_QUEUE: String(QUEUE_BOUND),
   });
   const agent = new Agent({ keepAlive: true });
+  const callers = Array.from({ length: GRPC_CONNECTIONS }, () => new GrpcCaller(address));
   // The protocol counts time-outs in microseconds.
-  const body = question({ timeout: deadlineMs * 1000 });
-  const predict = () => ask(agent, `${url}/v2/models/m/infer`, body);
+  const timeout = deadlineMs * 1000;
+  const [body, message] = [question({ timeout }), grpcQuestion({ timeout: { int64_param: timeout } })];
+  let asking = 0;
+  const predict = () => {
+    const turn = asking++;
+    return turn % 2 === 0
+      ? ask(agent, `${url}/v2/models/m/infer`, body)
+      : callers[(turn >> 1) % callers.length]!.ask(message);
+  };
   const sampled: { queued: number[]; residentBytes: number[] } = { queued: [], residentBytes: [] };
   try {
     await eventually(async () => (await predict()).status === 200 || undefined);
@@ -111,6 +121,7 @@ export async function overload({ seconds, deadlineMs }: OverloadOptions): Promis
       recoveryMs: performance.now() - recoveringFrom,
     };
   } finally {
+    for (const caller of callers) caller.close();
     agent.destroy();
     await close();
   }

@@ -1,5 +1,5 @@
 /**
- * Whether requests notice that the model behind them is replaced. Clients ask without a pause, over HTTP, while one
+ * Whether requests notice that the model behind them is replaced. Clients ask without a pause, half of them over gRPC, while one
  * version after another is published and made the production version; some of them are files that no runtime takes.
  * Version v answers `y = v x + 1`, so that what an answer holds says whose it is.
  *
@@ -10,11 +10,12 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { gatewayUrl, startNode, stopNode } from "../../cli/node.ts";
+import { gatewayUrl, grpcAddress, startNode, stopNode } from "../../cli/node.ts";
 import { readConfig } from "../../lib/config.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import { callOf } from "../../mixins/config.ts";
 import { until } from "../fixtures/eventually.ts";
+import { OipClient } from "../fixtures/grpc-client.ts";
 import { affineModel } from "../fixtures/onnx-models.ts";
 
 export type ReloadsOptions = {
@@ -44,7 +45,7 @@ export async function reloads(options: ReloadsOptions): Promise<ReloadsReport> {
   const config = readConfig({
     MOIETY_DATA_DIR: directory,
     MOIETY_HTTP_PORT: "0",
-    MOIETY_GRPC_PORT: "off",
+    MOIETY_GRPC_PORT: "0",
     MOIETY_INFERENCE_WORKERS: "2",
     MOIETY_INFERENCE_TIMEOUT_MS: "120000",
     MOIETY_LOG_LEVEL: "fatal",
@@ -79,7 +80,7 @@ export async function reloads(options: ReloadsOptions): Promise<ReloadsReport> {
 
   try {
     await publish();
-    const load = new Load(gatewayUrl(broker), options.clients, () => published);
+    const load = new Load(gatewayUrl(broker), grpcAddress(broker)!, options.clients, () => published);
     try {
       await load.moved(options.clients);
       await new Promise((resolve) => setTimeout(resolve, options.calmMs));
@@ -116,19 +117,24 @@ class Load {
   readonly answers: Answer[] = [];
   /** The newest version that has answered. */
   newest = 0;
-  readonly #url: string;
   readonly #published: () => number;
   readonly #clients: Promise<unknown>;
   #failure: unknown;
   #ending = false;
 
-  constructor(url: string, clients: number, published: () => number) {
-    this.#url = `${url}/v2/models/m/infer`;
+  constructor(url: string, address: string, clients: number, published: () => number) {
+    const grpc = new OipClient(address);
     this.#published = published;
-    this.#clients = Promise.all(Array.from({ length: clients }, (_, i) => this.#client(i))).catch((error) => {
-      this.#ending = true;
-      this.#failure = error;
-    });
+    this.#clients = Promise.all(
+      Array.from({ length: clients }, (_, i) =>
+        this.#client(i, i % 2 === 0 ? (x) => askHttp(url, x) : (x) => askGrpc(grpc, x)),
+      ),
+    )
+      .catch((error) => {
+        this.#ending = true;
+        this.#failure = error;
+      })
+      .finally(() => grpc.close());
   }
 
   /** Waits for a condition. @throws what a client met */
@@ -149,28 +155,52 @@ class Load {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  async #client(id: number): Promise<void> {
+  async #client(id: number, ask: (x: number[]) => Promise<Values>): Promise<void> {
     for (let i = 0; !this.#ending; i++) {
-      const data = [id, i % 1000, 1];
-      const body = JSON.stringify({
-        parameters: { cache: false },
-        inputs: [{ name: "x", datatype: "FP32", shape: [1, 3], data }],
-      });
+      const x = [id, i % 1000, 1];
       const [atLeast, askedAt] = [this.newest, performance.now()];
-      const response = await fetch(this.#url, { method: "POST", body });
-      const text = await response.text();
-      if (response.status !== 200) throw new Error(`A request failed with ${response.status}: ${text}`);
-      const answer = JSON.parse(text) as { model_version: string; outputs: { data: number[] }[] };
-      const version = Number(answer.model_version);
-      const expected = data.map((x) => version * x + 1);
-      const own = answer.outputs[0]!.data.every((y, at) => y === expected[at]);
-      if (!own) throw new Error(`Not version ${version}'s answer, ${expected}: ${text}`);
+      const { version, y } = await ask(x);
+      const expected = x.map((value) => version * value + 1);
+      if (y.join() !== expected.join()) throw new Error(`Not version ${version}'s answer, ${expected}: ${y}`);
       if (version < atLeast || version > this.#published())
         throw new Error(`Version ${version} answered after ${atLeast}, of ${this.#published()}`);
       this.newest = Math.max(this.newest, version);
       this.answers.push({ version, askedAt, tookMs: performance.now() - askedAt });
     }
   }
+}
+
+type Values = { version: number; y: number[] };
+
+/** @throws {Error} at anything but an answer */
+async function askHttp(url: string, x: number[]): Promise<Values> {
+  const body = JSON.stringify({
+    parameters: { cache: false },
+    inputs: [{ name: "x", datatype: "FP32", shape: [1, 3], data: x }],
+  });
+  const response = await fetch(`${url}/v2/models/m/infer`, { method: "POST", body });
+  const text = await response.text();
+  if (response.status !== 200) throw new Error(`A request failed with ${response.status}: ${text}`);
+  const { model_version, outputs } = JSON.parse(text) as {
+    model_version: string;
+    outputs: { data: number[] }[];
+  };
+  return { version: Number(model_version), y: outputs[0]!.data };
+}
+
+/** @throws {ServiceError} at anything but an answer */
+async function askGrpc(client: OipClient, x: number[]): Promise<Values> {
+  const { model_version, raw_output_contents } = await client.infer({
+    model_name: "m",
+    parameters: { cache: { bool_param: false } },
+    inputs: [{ name: "x", datatype: "FP32", shape: [1, 3] }],
+    raw_input_contents: [new Uint8Array(Float32Array.from(x).buffer)],
+  });
+  // Copied, as elements may lie at any place of a message.
+  return {
+    version: Number(model_version),
+    y: [...new Float32Array(Uint8Array.from(raw_output_contents[0]!).buffer)],
+  };
 }
 
 function p99(times: number[]): number {

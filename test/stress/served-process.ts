@@ -1,4 +1,4 @@
-/** A node in a process of its own that serves one slow model, `m`, over HTTP; and asking it, exactly once a request. */
+/** A node in a process of its own that serves one slow model, `m`; and asking it over HTTP, each request exactly once. */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { type Agent, type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
@@ -8,6 +8,7 @@ import { startNode, stopNode } from "../../cli/node.ts";
 import { readConfig } from "../../lib/config.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import { callOf } from "../../mixins/config.ts";
+import type { InferMessage } from "../fixtures/grpc-client.ts";
 import { heavyModel } from "../fixtures/onnx-models.ts";
 import { endForGood, type Program, runProgram } from "../fixtures/program.ts";
 
@@ -17,7 +18,13 @@ import { endForGood, type Program, runProgram } from "../fixtures/program.ts";
  */
 export type Asked = { status: number | "refused" | "unaccepted"; headers: IncomingHttpHeaders; text: string };
 
-export type ServedProcess = { url: string; program: Program; close(): Promise<void> };
+export type ServedProcess = {
+  url: string;
+  /** Where it speaks gRPC. */
+  address: string;
+  program: Program;
+  close(): Promise<void>;
+};
 
 const WIDTH = 256;
 /** Enough arithmetic for requests to queue. */
@@ -29,7 +36,7 @@ export async function startServedProcess(variables: Record<string, string>): Pro
   const settings = {
     MOIETY_DATA_DIR: directory,
     MOIETY_HTTP_PORT: "0",
-    MOIETY_GRPC_PORT: "off",
+    MOIETY_GRPC_PORT: "0",
     MOIETY_INFERENCE_WORKERS: "1",
     MOIETY_INFERENCE_MAX_BATCH: "1",
     MOIETY_INFERENCE_TIMEOUT_MS: "120000",
@@ -43,8 +50,8 @@ export async function startServedProcess(variables: Record<string, string>): Pro
     await rm(directory, { recursive: true, force: true });
   };
   try {
-    const [, url] = await program.untilPrinted(/^ready \S+ (\S+)$/m);
-    return { url: url!, program, close };
+    const [, url, address] = await program.untilPrinted(/^ready \S+ (\S+) (\S+)$/m);
+    return { url: url!, address: address!, program, close };
   } catch (error) {
     await close();
     throw error;
@@ -57,6 +64,16 @@ export function question(parameters: object = {}): string {
     parameters: { cache: false, ...parameters },
     inputs: [{ name: "x", datatype: "FP32", shape: [1, WIDTH], data: new Array(WIDTH).fill(0) }],
   });
+}
+
+/** The same over gRPC. */
+export function grpcQuestion(parameters: InferMessage["parameters"] = {}): InferMessage {
+  return {
+    model_name: "m",
+    parameters: { cache: { bool_param: false }, ...parameters },
+    inputs: [{ name: "x", datatype: "FP32", shape: [1, WIDTH] }],
+    raw_input_contents: [new Uint8Array(WIDTH * Float32Array.BYTES_PER_ELEMENT)],
+  };
 }
 
 /** Asks once; with a body, by POST. @throws {Error} when the connection breaks */
