@@ -1,5 +1,6 @@
 /** Open Inference Protocol v2, model configuration extension: how a model is served, in Triton's terms. */
 
+import type { EnsembleStepMap } from "../protocol/ensembles.ts";
 import type { ModelMetadata } from "../protocol/inference.ts";
 import type { ModelConfiguration, WarmupRequest } from "../protocol/model-configuration.ts";
 import type { Datatype } from "../tensor/datatype.ts";
@@ -20,7 +21,7 @@ const DEFAULT_LEVELS = 16;
 export type OipModelConfig = ReturnType<typeof modelConfig>;
 
 export function modelConfig(
-  { model, platform, inputs, outputs }: ModelMetadata,
+  { model, platform, inputs, outputs, steps }: ModelMetadata,
   configuration: ModelConfiguration,
   defaults: ServingDefaults,
 ) {
@@ -36,35 +37,41 @@ export function modelConfig(
   return {
     name: model,
     platform,
-    backend: "onnxruntime",
+    backend: steps ? "" : "onnxruntime",
     version_policy: versionPolicy(versions),
     max_batch_size: batches ? (batching?.maxRows ?? defaults.maxBatchRows) : 0,
     input: inputs.map(tensor),
     output: outputs.map(tensor),
-    instance_group: [
-      {
-        name: model,
-        kind: provider === "cpu" ? "KIND_CPU" : "KIND_GPU",
-        count: Math.min(instances?.workers ?? defaults.workers, defaults.workers),
-      },
-    ],
-    dynamic_batching: {
-      max_queue_delay_microseconds: Math.round((batching?.queueDelayMs ?? defaults.queueDelayMs) * US_PER_MS),
-      priority_levels: levels,
-      default_priority_level: queue?.defaultPriority ?? Math.ceil(levels / 2),
-      default_queue_policy: {
-        timeout_action: "REJECT",
-        default_timeout_microseconds: Math.round((queue?.timeoutMs ?? defaults.timeoutMs) * US_PER_MS),
-        allow_timeout_override: true,
-        max_queue_size: queue?.maxRequests ?? defaults.maxQueue,
-      },
-    },
+    ...(steps
+      ? { ensemble_scheduling: { step: steps.map(scheduledStep) } }
+      : {
+          instance_group: [
+            {
+              name: model,
+              kind: provider === "cpu" ? "KIND_CPU" : "KIND_GPU",
+              count: Math.min(instances?.workers ?? defaults.workers, defaults.workers),
+            },
+          ],
+          dynamic_batching: {
+            max_queue_delay_microseconds: Math.round(
+              (batching?.queueDelayMs ?? defaults.queueDelayMs) * US_PER_MS,
+            ),
+            priority_levels: levels,
+            default_priority_level: queue?.defaultPriority ?? Math.ceil(levels / 2),
+            default_queue_policy: {
+              timeout_action: "REJECT",
+              default_timeout_microseconds: Math.round((queue?.timeoutMs ?? defaults.timeoutMs) * US_PER_MS),
+              allow_timeout_override: true,
+              max_queue_size: queue?.maxRequests ?? defaults.maxQueue,
+            },
+          },
+        }),
     ...(provider !== "cpu" && {
       optimization: { execution_accelerators: { gpu_execution_accelerator: [{ name: provider }] } },
     }),
     ...(warmup && { model_warmup: warmup.map((request, i) => warmupOf(request, i, inputs, batches)) }),
-    response_cache: { enable: cache?.enabled ?? true },
-    parameters: parametersOf(configuration),
+    response_cache: { enable: !steps && (cache?.enabled ?? true) },
+    parameters: { ...parametersOf(configuration), ...aliasesOf(steps ?? []) },
   };
 }
 
@@ -80,6 +87,25 @@ function parametersOf({ provider, queue, instances, cache }: ModelConfiguration)
   if (cache?.ttlSeconds !== undefined) add("cache_ttl_seconds", cache.ttlSeconds);
   if (cache?.maxBytes !== undefined) add("cache_max_bytes", cache.maxBytes);
   return parameters;
+}
+
+/** A step of operators has no model: it goes under its own name. -1 is what a request without a version gets. */
+function scheduledStep({ name, model = name, version, inputs, outputs }: EnsembleStepMap) {
+  return {
+    model_name: model,
+    model_version: /^\d+$/.test(version ?? "") ? Number(version) : -1,
+    input_map: inputs,
+    output_map: outputs,
+  };
+}
+
+/** Steps that name an alias, which has no field there. */
+function aliasesOf(steps: readonly EnsembleStepMap[]) {
+  return Object.fromEntries(
+    steps
+      .filter(({ version }) => version !== undefined && !/^\d+$/.test(version))
+      .map(({ name, version }) => [`step_alias_${name}`, { string_value: version! }]),
+  );
 }
 
 /** Listed values have no form of their own there: their type and shape are said. */

@@ -1,6 +1,7 @@
 /** The schemas of `components/schemas`, by name. */
 
 import { any, described, object, type Schema, string } from "./schema.ts";
+import { ENSEMBLE_SCHEMAS } from "./schemas/ensemble.ts";
 import { MANAGEMENT_SCHEMAS } from "./schemas/management.ts";
 import { OIP_SCHEMAS } from "./schemas/oip.ts";
 import { ROLLOUT_SCHEMAS } from "./schemas/rollout.ts";
@@ -21,4 +22,5 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
   ...SERVING_SCHEMAS,
   ...MANAGEMENT_SCHEMAS,
   ...ROLLOUT_SCHEMAS,
+  ...ENSEMBLE_SCHEMAS,
 };

@@ -7,6 +7,7 @@ import { describeJson, parseJsonObject } from "../../lib/http/json-body.ts";
 import type { Actions } from "../../lib/protocol/actions.ts";
 import { JOB_STATES, type JobState } from "../../lib/protocol/jobs.ts";
 import type { Backend } from "./backend.ts";
+import { ensembleRoutes } from "./ensemble-routes.ts";
 import { rolloutRoutes } from "./rollout-routes.ts";
 
 const MAX_LISTED = 1_000;
@@ -39,6 +40,7 @@ export function managementRoutes(backend: Backend): Route[] {
       handle: (exchange) => configure(backend, exchange),
     },
     ...rolloutRoutes(backend),
+    ...ensembleRoutes(backend),
     { method: "POST", path: "/api/jobs", handle: (exchange) => startJob(backend, exchange) },
     { method: "GET", path: "/api/jobs", handle: (exchange) => listJobs(backend, exchange) },
     {

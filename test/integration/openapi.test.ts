@@ -134,6 +134,14 @@ async function exchange(
 }
 
 const INFER = { inputs: [{ name: "x", shape: [1, 1], datatype: "FP32", data: [[1]] }] };
+const ENSEMBLE = {
+  inputs: [{ name: "x", datatype: "FP32", shape: [-1] }],
+  outputs: [{ name: "y", datatype: "FP32", shape: [-1] }],
+  steps: [
+    { name: "twice", operators: [{ operator: "scale", scale: 2, inputs: ["x"], outputs: ["z"] }] },
+    { name: "later", model: "unknown", version: "production", inputs: { x: "z" }, outputs: { y: "y" } },
+  ],
+};
 const JOB = {
   model: "mine",
   architecture: { class_name: "Sequential", config: { layers: [] } },
@@ -213,6 +221,25 @@ const EXCHANGES: readonly [string, string, object | undefined, number][] = [
   ["GET /api/models", "/api/models", undefined, 200],
   ["GET /api/models/{model}", "/api/models/affine", undefined, 200],
   ["GET /api/models/{model}/versions/{version}", "/api/models/affine/versions/1", undefined, 200],
+  [
+    "POST /api/models/{model}/versions",
+    "/api/models/twice/versions",
+    { ensemble: ENSEMBLE, labels: ["a"] },
+    201,
+  ],
+  [
+    "GET /api/models/{model}/versions/{version}/ensemble",
+    "/api/models/twice/versions/1/ensemble",
+    undefined,
+    200,
+  ],
+  ["GET /api/models/{model}/versions/{version}", "/api/models/twice/versions/1", undefined, 200],
+  [
+    "GET /api/models/{model}/versions/{version}/ensemble",
+    "/api/models/affine/versions/1/ensemble",
+    undefined,
+    400,
+  ],
   ["PUT /api/models/{model}/aliases/{alias}", "/api/models/affine/aliases/other", { version: 1 }, 200],
   ["PUT /api/models/{model}/aliases/{alias}", "/api/models/affine/aliases/other", { version: 0 }, 400],
   [
@@ -309,6 +336,12 @@ describe("the OpenAPI description", () => {
     ["PUT /api/models/{model}/configuration", "/api/models/affine/configuration", { versions: "none" }],
     ["PUT /api/models/{model}/rollout", "/api/models/rolled/rollout", { canary: { version: 2 } }],
     ["PUT /api/models/{model}/rollout", "/api/models/rolled/rollout", { canary: { version: 2, weight: 0 } }],
+    [
+      "POST /api/models/{model}/versions",
+      "/api/models/twice/versions",
+      { ensemble: { ...ENSEMBLE, steps: [] } },
+    ],
+    ["POST /api/models/{model}/versions", "/api/models/twice/versions", { ensemble: ENSEMBLE, label: [] }],
     ["POST /v2/repository/index", "/v2/repository/index", { ready: 1 }],
     [
       "POST /v2/repository/models/{model}/load",

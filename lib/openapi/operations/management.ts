@@ -26,6 +26,39 @@ export const MANAGEMENT_OPERATIONS: Operations = {
     summary: "One version",
     answers: ok("Its signature, metrics and lineage", ref("ModelVersion")),
   },
+  "POST /api/models/{model}/versions": {
+    tag,
+    summary: "Publish an ensemble",
+    description: "As the next version of the model. Its steps are other models, by name, and operators.",
+    request: {
+      content: ref("EnsemblePublication"),
+      example: {
+        ensemble: {
+          inputs: [{ name: "image", datatype: "UINT8", shape: [-1, 28, 28, 1] }],
+          outputs: [{ name: "digit", datatype: "INT64", shape: [-1] }],
+          steps: [
+            {
+              name: "prepare",
+              operators: [{ operator: "cast", to: "FP32", inputs: ["image"], outputs: ["pixels"] }],
+            },
+            {
+              name: "classify",
+              model: "mnist",
+              inputs: { image: "pixels" },
+              outputs: { probabilities: "scores" },
+            },
+            { name: "decide", operators: [{ operator: "argMax", inputs: ["scores"], outputs: ["digit"] }] },
+          ],
+        },
+      },
+    },
+    answers: { 201: { description: "The version, and its place as Location", content: ref("ModelVersion") } },
+  },
+  "GET /api/models/{model}/versions/{version}/ensemble": {
+    tag,
+    summary: "What an ensemble is made of",
+    answers: ok("As it was published", ref("Ensemble")),
+  },
   "PUT /api/models/{model}/aliases/{alias}": {
     tag,
     summary: "Move an alias",

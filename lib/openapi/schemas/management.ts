@@ -80,6 +80,7 @@ export const MANAGEMENT_SCHEMAS: Readonly<Record<string, Schema>> = {
       labels: arrayOf(string),
     },
     {
+      format: described("What the file is; onnx where it is not said", enumOf(["onnx", "ensemble"])),
       metrics: described("What it scored on the test set", mapOf(any)),
       lineage: described("Where it came from: data, seed, network, software", mapOf(any)),
     },
