@@ -11,7 +11,7 @@ import { type InferAnswer, printInferResponse } from "../../lib/oip/infer-respon
 import { assertWithin, INFERENCE_HEADER, readHeaderBytes } from "../../lib/oip/inference-header.ts";
 import { parseRawRequest } from "../../lib/oip/raw-request.ts";
 import { classified, wantsClasses } from "../../lib/oip/requested-outputs.ts";
-import type { PredictRequest, PredictResponse } from "../../lib/protocol/inference.ts";
+import type { ModelMetadata, PredictRequest, PredictResponse } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
 import { applyHeaders } from "./prediction-headers.ts";
 
@@ -57,6 +57,19 @@ async function rawRequest(
   version: string | undefined,
 ): Promise<InferRequest> {
   return parseRawRequest(body, await backend.metadata.get(model, version), version);
+}
+
+/**
+ * Class names of the version that answered: what is known of the model may be of the version before it, or of that which
+ * shares its requests with another.
+ */
+export function labelsOf(
+  { metadata }: Backend,
+  { model, version }: PredictResponse,
+  known: ModelMetadata,
+): string[] | Promise<string[]> {
+  if (version === known.version) return known.labels;
+  return Promise.resolve(metadata.get(model, version)).then(({ labels }) => labels);
 }
 
 /** The answer with classes instead of scores where the request asks for them. */

@@ -9,7 +9,7 @@ import { printImageResponse } from "../../lib/images/predict-response.ts";
 import { modelMetadata, serverMetadata } from "../../lib/oip/metadata.ts";
 import type { ModelMetadata, Readiness } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
-import { infer, predict } from "./infer.ts";
+import { infer, labelsOf, predict } from "./infer.ts";
 import { applyHeaders } from "./prediction-headers.ts";
 import { modelReadiness, serverReadiness } from "./readiness.ts";
 
@@ -69,7 +69,9 @@ async function predictImage(backend: Backend, { request, response: to }: Exchang
   const image = imagePredictRequest(body, metadata);
   applyHeaders(request, image.request);
   const response = await predict(backend, image.request, { signal: hangUpSignal(request, to) });
-  return { status: 200, body: printImageResponse(response, metadata.labels, image.batch) };
+  const labels = labelsOf(backend, response, metadata);
+  const named = labels instanceof Promise ? await labels : labels;
+  return { status: 200, body: printImageResponse(response, named, image.batch) };
 }
 
 /** The named model; else the default one; else, where there is only one, that. */

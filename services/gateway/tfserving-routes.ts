@@ -29,7 +29,7 @@ import {
 import { servingStatus } from "../../lib/tfserving/status.ts";
 import type { Backend } from "./backend.ts";
 import { pathOf } from "./dispatch.ts";
-import { predict } from "./infer.ts";
+import { labelsOf, predict } from "./infer.ts";
 import { applyHeaders } from "./prediction-headers.ts";
 
 const STATUS_TIMEOUT_MS = 2_000;
@@ -94,11 +94,7 @@ async function answerClassify(backend: Backend, exchange: Exchange): Promise<Rep
   const { body, metadata, version } = await readCall(backend, exchange, "classify");
   const request = readExampleRequest(body, metadata, version, scoresOutput(metadata).name);
   const response = await answered(backend, exchange, request);
-  // What is remembered of the model may be of the version before: labels must be those of what answered.
-  const { labels } =
-    response.version === metadata.version
-      ? metadata
-      : await backend.metadata.get(response.model, response.version);
+  const labels = await labelsOf(backend, response, metadata);
   return reply(printClassifyResponse(response, labels, rowsOf(request)));
 }
 

@@ -12,7 +12,7 @@ import type { RolloutReport } from "../../lib/protocol/rollout.ts";
 import { openStore } from "../../lib/store/open-store.ts";
 import { callOf } from "../../mixins/config.ts";
 import { eventually } from "../fixtures/eventually.ts";
-import { affineModel, heavyModel, lookupModel } from "../fixtures/onnx-models.ts";
+import { affineModel, convolutionalModel, heavyModel, lookupModel } from "../fixtures/onnx-models.ts";
 
 type Status = {
   rollout?: Rollout;
@@ -44,16 +44,16 @@ afterAll(async () => {
 });
 
 /** A model of these versions, the first of them in production. */
-async function publish(model: string, versions: Uint8Array[], labels: string[] = []): Promise<void> {
+async function publish(model: string, versions: Uint8Array[], labels: string[][] = []): Promise<void> {
   const store = await openStore({ kind: "files", directory });
-  for (const bytes of versions) {
+  for (const [i, bytes] of versions.entries()) {
     const onnx = await store.artifacts.put(bytes);
     const spec = [{ name: "x", datatype: "FP32" as const, shape: [-1, 3] }];
     await call("registry.publish", {
       model,
       artifacts: { onnx },
       signature: { inputs: spec, outputs: spec },
-      labels,
+      labels: labels[i] ?? [],
     });
   }
   await store.close();
@@ -119,6 +119,30 @@ test("shares what names no version, or production, and nothing else; each answer
   await call("registry.setAlias", { model: "shared", alias: "production", version: 2 });
   expect(await status("shared")).toMatchObject({ rollbacks: [], nodes: [{ model: "shared" }] });
   expect((await status("shared")).rollout).toBeUndefined();
+});
+
+test("names classes as the version that answered does", async () => {
+  const names = (of: string) => Array.from({ length: 10 }, (_, n) => `${of}${n}`);
+  await publish("named", [convolutionalModel(1), convolutionalModel(1)], [names("v1-"), names("v2-")]);
+  await rollOutReady("named", { canary: { version: 2, weight: 0.5 } });
+  const seen = new Set<string>();
+  const image = Array(784).fill(1);
+  await eventually(async () => {
+    const plain = await ask<{ label: string; version: string }>("POST", "/predict", {
+      model: "named",
+      image,
+      cache: false,
+    });
+    expect(plain.json.label).toMatch(`v${plain.json.version}-`);
+    const infer = await ask<Answer & { outputs: { data: string[] }[] }>("POST", "/v2/models/named/infer", {
+      parameters: { cache: false },
+      inputs: [{ name: "image", shape: [1, 28, 28, 1], datatype: "FP32", data: image }],
+      outputs: [{ name: "probabilities", parameters: { classification: 1 } }],
+    });
+    expect(infer.json.outputs[0]!.data[0]).toContain(`:v${infer.json.model_version}-`);
+    seen.add(plain.json.version);
+    return seen.size > 1 || undefined;
+  });
 });
 
 test("takes a canary back that fails, while every caller is answered", async () => {
