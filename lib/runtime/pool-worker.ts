@@ -45,6 +45,9 @@ export class PoolWorker {
   /** Loads in progress. Loading blocks the thread: no runs should be sent meanwhile. */
   loads = 0;
   alive = true;
+  /** Of the runs in flight, which end in their order. */
+  readonly #expectedMs: number[] = [];
+  #runBeganAt = 0;
   readonly #gate = new NativeGate();
   readonly #thread: Worker;
   /** A handful. No map: see lib/serving/deadlines.ts on collections that come and go with requests. */
@@ -97,16 +100,28 @@ export class PoolWorker {
     feeds: Tensor[],
     outputs: readonly string[] | undefined,
     timeoutMs: number,
+    expectedMs: number,
   ): Promise<{ outputs: Tensor[]; times: RunTimes }> {
     const transfer = feeds.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]));
-    this.runsInFlight++;
+    if (this.runsInFlight++ === 0) this.#runBeganAt = performance.now();
+    this.#expectedMs.push(expectedMs);
     try {
       const reply = await this.#ask({ kind: "run", id, feeds, outputs }, transfer, timeoutMs);
       if (reply.kind !== "ran") throw new Error(`unexpected reply ${reply.kind}`);
       return reply;
     } finally {
       this.runsInFlight--;
+      this.#runBeganAt = performance.now();
+      this.#expectedMs.shift();
     }
+  }
+
+  /** Expected time until the runs in flight have ended. */
+  freeInMs(now: number): number {
+    const [first, ...others] = this.#expectedMs;
+    if (first === undefined) return 0;
+    const leftMs = Math.max(0, this.#runBeganAt + first - now);
+    return others.reduce((sum, ms) => sum + ms, leftMs);
   }
 
   /** Lets the thread release its sessions and end; kills it when that takes too long. */

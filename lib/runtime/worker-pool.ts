@@ -152,6 +152,11 @@ export class InferencePool {
     return worker.runsInFlight === 0 ? "idle" : "room";
   }
 
+  /** Expected time until the worker that would run the model is free; 0 when it is, or none has it. */
+  freeInMs(name: InstanceName): number {
+    return this.#pick(modelId(name))?.freeInMs(performance.now()) ?? 0;
+  }
+
   /** Calls `listener` once, when a thread has got room; listeners take turns in the order they came. */
   onRoom(listener: () => void): void {
     this.#roomListeners.add(listener);
@@ -162,6 +167,7 @@ export class InferencePool {
    * transfers) the buffers it returns.
    * @param outputs names to fetch; undefined: all, in the model's order
    * @param onTimes told how long the run took, before it is answered
+   * @param expectedMs how long it is likely to take
    * @throws {ExecutionError} the runtime refused; {WorkerCrashedError} two threads died of it;
    * {DeadlineExceededError} no thread got free, or the run did not end; {DrainingError}
    */
@@ -170,12 +176,13 @@ export class InferencePool {
     feeds: () => Tensor[],
     outputs?: readonly string[],
     onTimes?: (times: RunTimes) => void,
+    expectedMs = 0,
   ): Promise<Tensor[]> {
     const id = modelId(name);
     for (let attempt = 1; ; attempt++) {
       const worker = this.#pick(id) ?? (await this.#waitForWorker(id));
       try {
-        const ran = await worker.run(id, feeds(), outputs, this.#options.runTimeoutMs);
+        const ran = await worker.run(id, feeds(), outputs, this.#options.runTimeoutMs, expectedMs);
         onTimes?.(ran.times);
         return ran.outputs;
       } catch (error) {
@@ -219,14 +226,19 @@ export class InferencePool {
     for (const worker of this.#threads) worker.haltForExit(EXIT_WAIT_MS);
   };
 
-  /** The thread with the fewest runs in flight among those with room. */
+  /** The thread with the fewest runs in flight among those with room; among equals the one that is free first. */
   #pick(id: string): PoolWorker | undefined {
     let best: PoolWorker | undefined;
+    let bestFreeInMs = 0;
     for (const worker of this.#workers) {
       if (!worker.alive || worker.loads > 0 || !worker.models.has(id)) continue;
-      if (worker.runsInFlight >= (best?.runsInFlight ?? this.#options.runsPerWorker)) continue;
+      if (worker.runsInFlight === 0) return worker;
+      if (worker.runsInFlight >= this.#options.runsPerWorker) continue;
+      if (best && worker.runsInFlight > best.runsInFlight) continue;
+      const freeInMs = worker.freeInMs(performance.now());
+      if (best && worker.runsInFlight === best.runsInFlight && freeInMs >= bestFreeInMs) continue;
       best = worker;
-      if (best.runsInFlight === 0) break;
+      bestFreeInMs = freeInMs;
     }
     return best;
   }

@@ -30,6 +30,10 @@ class HeldRunner implements BatchRunner {
     return this.#running === 0 ? "idle" : this.#running < this.slots ? "room" : "none";
   }
 
+  freeInMs() {
+    return this.#running === 0 ? 0 : 1000;
+  }
+
   onRoom(listener: () => void) {
     this.#listeners.add(listener);
   }

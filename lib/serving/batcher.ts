@@ -2,8 +2,7 @@
  * One model version's queue in front of the worker pool: merges requests into batches and gives every caller its
  * own rows, its own error and its own deadline.
  *
- * A batch runs when it is full, or when its oldest request has waited `queueDelayMs`, or at once when a worker is
- * idle and no other batch of this model is being computed. See `#isDue` for what was measured.
+ * A batch runs when it is full, or when waiting for more rows no longer pays; see batch-timing.ts.
  *
  * Requests for more rows than a batch takes go through in parts, one after another, so that no caller holds a
  * worker for long. A request whose deadline passed, or whose caller left, before its batch began is never run.
@@ -22,6 +21,7 @@ import type { Capacity, InstanceName, LoadedModel } from "../runtime/worker-pool
 import type { Tensor } from "../tensor/tensor.ts";
 import { assemble, join, sliceRows, split } from "./batch-assembly.ts";
 import { BatchQueue, type QueuedRequest, type WaitingGroup } from "./batch-queue.ts";
+import { BatchTiming } from "./batch-timing.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Pending, type Settle } from "./pending.ts";
@@ -30,12 +30,16 @@ import type { VersionStatistics } from "./statistics.ts";
 /** What the batcher needs of the worker pool. */
 export interface BatchRunner {
   capacity(name: InstanceName): Capacity;
+  /** Expected time until the worker that would run the model is free; 0 when it is. */
+  freeInMs(name: InstanceName): number;
   onRoom(listener: () => void): void;
   run(
     name: InstanceName,
     feeds: () => Tensor[],
     outputs?: readonly string[],
     onTimes?: (times: RunTimes) => void,
+    /** How long it is likely to take. @default 0 */
+    expectedMs?: number,
   ): Promise<Tensor[]>;
 }
 
@@ -81,6 +85,7 @@ export class Batcher {
   readonly #statistics: VersionStatistics | undefined;
   readonly #queue = new BatchQueue<Request>();
   readonly #deadlines: Deadlines;
+  readonly #timing = new BatchTiming();
   /** Only a free dimension beyond the first can make two valid requests differ in shape. */
   readonly #shapesVary: boolean;
   readonly #mergeable: boolean;
@@ -88,6 +93,8 @@ export class Batcher {
   /** Requests that go through in parts. */
   #inParts = 0;
   #pumpQueued = false;
+  /** When the next of the groups that wait is due; Infinity: not before something else happens. */
+  #dueAt = Number.POSITIVE_INFINITY;
   #timer: Timer | undefined;
   #unmergedKeys = 0;
   #draining: PromiseWithResolvers<void> | undefined;
@@ -181,6 +188,7 @@ export class Batcher {
         late: () => new DeadlineExceededError(this.#title(), timeoutMs),
       });
       if (signal) request.abortOn(signal, () => new CancelledError(this.#title()));
+      this.#timing.arrivals.arrived(rows, now);
       this.#queue.push(request);
       this.#deadlines.add(request);
       this.#pumpSoon();
@@ -230,40 +238,39 @@ export class Batcher {
     this.#metrics.set("moiety.inference.queue.size", this.#queue.size, this.#labels);
     if (this.#queue.size === 0) return;
     this.#runner.onRoom(this.#pump);
-    this.#wakeForOldest(now);
+    this.#wakeForNext(now);
   };
 
   /** The batch to run now: of the groups that are due, that of the lowest level; among equals the longest waiting. */
   #next(now: number): Request[] | undefined {
+    this.#dueAt = Number.POSITIVE_INFINITY;
     if (this.#queue.size === 0) return undefined;
     const capacity = this.#runner.capacity(this.#name);
     if (capacity === "none") return undefined;
+    const freeInMs = capacity === "idle" ? 0 : this.#runner.freeInMs(this.#name);
+    const maxRows = this.#maxRows;
     let chosen: WaitingGroup | undefined;
-    for (const group of this.#queue.waiting())
-      if (this.#isDue(group, now, capacity) && (!chosen || isBefore(group, chosen))) chosen = group;
-    return chosen && this.#queue.take(chosen.mergeKey, this.#policy.maxBatchRows);
+    for (const group of this.#queue.waiting()) {
+      const isFull = group.rows >= maxRows || !this.#mergeable;
+      const dueAt = isFull ? now : this.#timing.dueAt(group, now, freeInMs, this.#policy.queueDelayMs);
+      if (dueAt > now) this.#dueAt = Math.min(this.#dueAt, dueAt);
+      else if (!chosen || isBefore(group, chosen)) chosen = group;
+    }
+    if (!chosen) return undefined;
+    const rows = Math.min(maxRows, this.#timing.cost.enoughRows(chosen.rows >= maxRows));
+    return this.#queue.take(chosen.mergeKey, rows);
   }
 
-  /**
-   * Partial batches wait only while a batch of this model is being computed: its callers are the likeliest to send
-   * again soon. Measured with the 28x28 CNN, jittered closed-loop clients, 2 cores: waiting `queueDelayMs` always
-   * costs a lone client 1.3 ms instead of 0.08; never waiting while a worker is idle cuts the batches of two workers
-   * by a third (7.6 to 4.9 rows at 16 clients) for no gain in latency. A late batch may be posted behind the one
-   * being computed, which saves the thread's wake-up.
-   */
-  #isDue(group: WaitingGroup, now: number, capacity: Capacity): boolean {
-    if (group.rows >= this.#policy.maxBatchRows || !this.#mergeable) return true;
-    if (now - group.queuedAt >= this.#policy.queueDelayMs) return true;
-    return capacity === "idle" && this.#running === 0;
+  /** Of a batch: what the policy allows, or what pays. */
+  get #maxRows(): number {
+    return this.#timing.cost.bestRows(this.#policy.maxBatchRows);
   }
 
-  #wakeForOldest(now: number): void {
+  /** For the group that is due next; that one lacks room is told by `onRoom`. */
+  #wakeForNext(now: number): void {
     this.#timer?.cancel();
-    let oldest = Number.POSITIVE_INFINITY;
-    for (const { queuedAt } of this.#queue.waiting()) oldest = Math.min(oldest, queuedAt);
-    const delayMs = oldest + this.#policy.queueDelayMs - now;
-    // Past its time it was due, so only room is missing, and `onRoom` tells.
-    this.#timer = delayMs > 0 ? this.#clock.after(delayMs, this.#pump) : undefined;
+    const delayMs = this.#dueAt - now;
+    this.#timer = Number.isFinite(delayMs) ? this.#clock.after(delayMs, this.#pump) : undefined;
   }
 
   async #execute(batch: Request[]): Promise<void> {
@@ -289,11 +296,15 @@ export class Batcher {
       this.#name,
       () => assemble(batch),
       batch[0]!.outputs,
-      this.#statistics &&
-        ((times) => {
-          const queuedMs = batch.map(({ queuedAt }) => startedAt - queuedAt);
-          this.#statistics?.ran(rows, queuedMs, times);
-        }),
+      (times) => {
+        this.#timing.cost.ran(rows, times.inputMs + times.inferMs + times.outputMs);
+        this.#statistics?.ran(
+          rows,
+          batch.map(({ queuedAt }) => startedAt - queuedAt),
+          times,
+        );
+      },
+      this.#timing.cost.of(rows),
     );
     this.#metrics.observe("moiety.inference.batch.rows", rows, this.#labels);
     return batch.length === 1 ? [outputs] : split(outputs, batch);
