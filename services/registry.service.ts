@@ -95,7 +95,7 @@ export default {
     folders: {
       params: NO_PARAMS,
       handler(this: Registry) {
-        return this.folderWatch?.folders.states() ?? [];
+        return this.folderWatch?.folders.report() ?? { settled: true, states: [] };
       },
     },
     setLoaded: {

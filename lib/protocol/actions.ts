@@ -17,7 +17,7 @@ import type {
   OutputScores,
   Rollout,
 } from "./models.ts";
-import type { FolderState } from "./repository.ts";
+import type { FolderReport } from "./repository.ts";
 import type { RolloutReport } from "./rollout.ts";
 import type { ModelStatistics } from "./statistics.ts";
 
@@ -58,7 +58,7 @@ export interface Actions {
     result: ModelRecord;
   };
   /** Of the model folders that the node that answers watches: what is wrong, or not taken in yet. */
-  "registry.folders": { params: Record<string, never>; result: FolderState[] };
+  "registry.folders": { params: Record<string, never>; result: FolderReport };
   /** Takes a model out of service on every node, or back in; its versions and aliases stay. */
   "registry.setLoaded": { params: { model: string; loaded: boolean }; result: ModelRecord };
   /** Moves the production alias unless the version scores worse than the one it points at. */

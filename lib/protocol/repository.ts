@@ -9,3 +9,10 @@ export type FolderState = {
   state: "importing" | "failed";
   reason: string;
 };
+
+export type FolderReport = {
+  /** Whether all that lay there when the node started has been published, a moment ago at least, or refused. */
+  settled: boolean;
+  /** What is wrong, or not taken in yet. */
+  states: FolderState[];
+};

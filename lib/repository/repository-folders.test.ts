@@ -5,11 +5,12 @@ import { InvalidModelError, StoreUnavailableError } from "../errors.ts";
 import { ModelRegistry } from "../registry/model-registry.ts";
 import { openStore } from "../store/open-store.ts";
 import type { Store } from "../store/store.ts";
-import { RepositoryFolders } from "./repository-folders.ts";
+import { RepositoryFolders, type RepositoryFoldersOptions } from "./repository-folders.ts";
 
 let directory: string;
 let store: Store;
 let registry: ModelRegistry;
+let options: RepositoryFoldersOptions;
 let folders: RepositoryFolders;
 let logged: string[];
 /** Fails the next imports, in turn. */
@@ -33,7 +34,7 @@ beforeEach(async () => {
   store = await openStore({ kind: "files", directory: join(directory, "store") });
   registry = new ModelRegistry(store.records, store.artifacts);
   [logged, failures, imported] = [[], [], []];
-  folders = new RepositoryFolders({
+  options = {
     directories: [join(directory, "models")],
     registry,
     ensembles: {
@@ -57,7 +58,8 @@ beforeEach(async () => {
       warn: (text) => logged.push(`warn ${text}`),
       error: (text) => logged.push(`error ${text}`),
     },
-  });
+  };
+  folders = new RepositoryFolders(options);
 });
 
 afterEach(async () => {
@@ -80,10 +82,37 @@ test("nothing is taken in before two looks have found it the same", async () => 
   await appendFile(join(directory, "models/m/1/model.onnx"), " model");
   expect(await folders.sync()).toBe(true);
   expect(imported).toEqual([]);
-  expect(await folders.sync()).toBe(false);
+  await settle();
   expect(imported).toEqual(["m/1/model.onnx"]);
   expect(states()).toEqual([]);
   expect((await registry.get("m")).versions).toEqual([1]);
+});
+
+test("what lay there at the start counts as settled once a look has found nothing new", async () => {
+  await put("m/1/model.onnx", "a");
+  await put("broken/1/model.onnx", "bad");
+  expect(folders.report().settled).toBe(true);
+  for (const published of [[], [1]]) {
+    await folders.sync();
+    expect(folders.report().settled).toBe(false);
+    expect((await registry.list()).flatMap(({ versions }) => versions)).toEqual(published);
+  }
+  expect(await folders.sync()).toBe(false);
+  expect(folders.report().settled).toBe(true);
+  await put("m/2/model.onnx", "b");
+  await folders.sync();
+  expect(folders.report()).toMatchObject({
+    settled: true,
+    states: [{ state: "failed" }, { state: "importing" }],
+  });
+});
+
+test("models that were published before are settled from the first look on", async () => {
+  await put("m/1/model.onnx", "a");
+  await settle();
+  const restarted = new RepositoryFolders(options);
+  await restarted.sync();
+  expect(restarted.report()).toEqual({ settled: true, states: [] });
 });
 
 test("what has been taken in, or refused, is looked at again only when it changes", async () => {

@@ -12,7 +12,7 @@ import { isDeepStrictEqual } from "node:util";
 import { errorMessage, errorType } from "../errors.ts";
 import type { ModelConfiguration } from "../protocol/model-configuration.ts";
 import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
-import type { FolderState } from "../protocol/repository.ts";
+import type { FolderReport, FolderState } from "../protocol/repository.ts";
 import { assertModelName } from "../registry/model-names.ts";
 import type { Publication } from "../registry/model-registry.ts";
 import { checkDeclared, type Declarations } from "./declared-tensors.ts";
@@ -65,6 +65,8 @@ type KnownModel = {
   configuration: FolderConfiguration | undefined;
   config: Handled | undefined;
   versions: Map<number, Handled>;
+  /** Versions that were published before the folder was first looked at. */
+  published: readonly number[];
   /** Looks in a row that did not find it. */
   missed: number;
 };
@@ -77,6 +79,10 @@ export class RepositoryFolders {
   readonly #models = new Map<string, KnownModel>();
   #faults: FolderState[] = [];
   #told = new Set<string>();
+  /** Whether a look has found nothing to take in. */
+  #quiet = false;
+  /** Whether this look has published something. */
+  #news = false;
   #stopped = false;
 
   constructor(options: RepositoryFoldersOptions) {
@@ -87,6 +93,7 @@ export class RepositoryFolders {
   async sync(): Promise<boolean> {
     const { directories } = this.#options;
     const look = await lookAt(directories);
+    this.#news = false;
     this.#faults = look.unreadable.map(({ directory, reason }) =>
       fault("", undefined, `${directory}: ${reason}`),
     );
@@ -106,13 +113,30 @@ export class RepositoryFolders {
     }
     waiting = (await this.#letGo(found, look)) || waiting;
     this.#tell();
-    return waiting;
+    if (this.#quiet) return waiting;
+    // One look more: who serves what was published last has heard of it by then.
+    this.#quiet = !waiting && !this.#news;
+    return !this.#quiet;
+  }
+
+  report(): FolderReport {
+    return { settled: this.#quiet || !this.#hasNew(), states: this.states() };
+  }
+
+  /** Whether there are versions that were not published before. */
+  #hasNew(): boolean {
+    return [...this.#models.values()].some(({ folder, config, versions, published }) =>
+      folder.versions.some(({ number }) => {
+        const refused = config?.fault ?? versions.get(number)?.fault;
+        return refused === undefined && !published.includes(number);
+      }),
+    );
   }
 
   /** What is wrong, or not taken in yet. */
   states(): FolderState[] {
     const states = [...this.#faults];
-    for (const [model, { folder, config, versions, missed }] of this.#models) {
+    for (const [model, { folder, config, versions, published, missed }] of this.#models) {
       if (missed > 0) continue;
       if (folder.versions.length === 0)
         states.push(
@@ -121,7 +145,7 @@ export class RepositoryFolders {
       for (const { number } of folder.versions) {
         const reason = config?.fault ?? versions.get(number)?.fault;
         if (reason !== undefined) states.push(fault(model, number, reason));
-        else if (!versions.has(number))
+        else if (!versions.has(number) && !published.includes(number))
           states.push({ model, version: String(number), state: "importing", reason: "" });
       }
     }
@@ -141,6 +165,7 @@ export class RepositoryFolders {
       configuration: undefined,
       config: undefined,
       versions: new Map(),
+      published: await this.#publishedOf(folder.model),
       missed: 0,
     };
     this.#models.set(folder.model, known);
@@ -165,6 +190,12 @@ export class RepositoryFolders {
       else waiting = (await this.#take(known, known.configuration, version)) || waiting;
     }
     return waiting;
+  }
+
+  /** None where the registry cannot be asked. */
+  async #publishedOf(model: string): Promise<readonly number[]> {
+    const record = await this.#options.registry.get(model).catch(() => undefined);
+    return record?.versions ?? [];
   }
 
   /** Reads the folder's configuration and, where the model is known, sets it. @returns whether to try again */
@@ -222,7 +253,9 @@ export class RepositoryFolders {
           ? await this.#import(model, version, configuration, published)
           : await ensembles.prepare({ model, ensemble });
       await registry.publishAs(publication, number, configuration.configuration);
-      if (!published) log.info(`Published ${model} version ${number} from ${path}`);
+      if (published) return;
+      this.#news = true;
+      log.info(`Published ${model} version ${number} from ${path}`);
     });
     versions.set(number, handled(fingerprint, reason));
     return reason?.passing === true;

@@ -11,10 +11,22 @@ const STOPPING: Readiness = { ready: false, reason: "the gateway is shutting dow
 export async function serverReadiness(backend: Backend): Promise<Readiness> {
   if (backend.draining()) return STOPPING;
   try {
-    return await backend.call("inference.ready", {}, { timeout: TIMEOUT_MS });
+    const [served, taken] = await Promise.all([
+      backend.call("inference.ready", {}, { timeout: TIMEOUT_MS }),
+      foldersReadiness(backend),
+    ]);
+    return served.ready ? (taken ?? served) : served;
   } catch (error) {
     return { ready: false, reason: errorMessage(error) };
   }
+}
+
+/** Not ready while models that lay in folders when the registry's node started are on their way to being served. */
+async function foldersReadiness(backend: Backend): Promise<Readiness | undefined> {
+  // What is served goes on being served without a registry.
+  const nodes = await backend.callEach("registry.folders", {}, { timeout: TIMEOUT_MS }).catch(() => []);
+  const settled = nodes.every((node) => node.settled);
+  return settled ? undefined : { ready: false, reason: "models from folders are being taken in" };
 }
 
 /** Rejects with what the inference service answers, as for a model that is not known. */

@@ -46,7 +46,12 @@ export async function indexOf(backend: Backend, onlyReady: boolean): Promise<Ind
     statesOf(backend),
     backend.callEach("registry.folders", {}, { timeout: NODE_TIMEOUT_MS }),
   ]);
-  return repositoryIndex(records, states, folders.flat(), onlyReady);
+  return repositoryIndex(
+    records,
+    states,
+    folders.flatMap((node) => node.states),
+    onlyReady,
+  );
 }
 
 /**

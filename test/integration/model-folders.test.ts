@@ -78,6 +78,7 @@ beforeAll(async () => {
   });
   broker = await startNode(config, ["registry", "inference", "gateway"]);
   url = gatewayUrl(broker);
+  await eventually(async () => (await fetch(`${url}/v2/health/ready`)).status === 200 || undefined);
   for (const [model, version] of [["plain"], ["triton"], ["own", "3"]] as const)
     await eventually(async () => (await entry(model, version))?.state === "READY" || undefined);
   await eventually(async () => (await entry("sequences"))?.reason || undefined);
