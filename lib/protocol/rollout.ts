@@ -17,7 +17,7 @@ export type CanaryReport = {
   state: RolloutState;
   /** Why it failed to load; else empty. */
   reason: string;
-  /** Since it was set: requests that it was given, those that failed, and of these those that production answered. */
+  /** Since it was set: requests that it was given, failures it is to blame for, and those that production answered. */
   requests: number;
   failures: number;
   answeredByProduction: number;

@@ -81,7 +81,7 @@ async function ask(trial: CanaryTrial, times = 1, options: SubmitOptions = {}): 
   for (let n = 0; n < times; n++)
     answers.push(
       await trial
-        .answer(canary, production, request, { deadlineMs: 1000, ...options })
+        .answer(canary, () => production, request, { deadlineMs: 1000, ...options })
         .then(({ version }) => version, errorType),
     );
   return answers;
@@ -160,16 +160,26 @@ test("counts an input that production takes and the canary refuses, and not one 
 });
 
 test.each([
-  ["a full queue", new QueueFullError("m", 1), "1", 0],
-  ["a crash", new WorkerCrashedError("w1", "exit"), "1", 1],
-  ["something unknown", new TypeError("x is undefined"), "1", 1],
-  ["a deadline, with no time left", new DeadlineExceededError("m", 1000), "DEADLINE_EXCEEDED", 1],
-  ["a caller that left", new CancelledError("m"), "CANCELLED", 0],
-])("answers %s", async (_, error, answer, blamed) => {
-  script[2] = [{ error }];
+  ["a full queue", new QueueFullError("m", 1), 1, "1", 0],
+  ["a crash", new WorkerCrashedError("w1", "exit"), 1, "1", 1],
+  ["something unknown", new TypeError("x is undefined"), 1, "1", 1],
+  ["a run that did not end in time", new DeadlineExceededError("run", 900), 900, "1", 1],
+  ["a deadline, with no time left", new DeadlineExceededError("m", 1000), 1000, "DEADLINE_EXCEEDED", 1],
+  ["a caller that left", new CancelledError("m"), 1, "CANCELLED", 0],
+])("answers %s", async (_, error, tookMs, answer, blamed) => {
+  script[2] = [{ error, tookMs }];
   const trial = trialOf();
   expect(await ask(trial)).toEqual([answer]);
   expect(trial.report()).toMatchObject({ requests: 1, failures: blamed });
+});
+
+test("asks the version that is in production by then", async () => {
+  script[2] = [{ error: poisoned }];
+  script[3] = [{}];
+  let now = production;
+  const answered = trialOf().answer(canary, () => now, request, {});
+  now = next;
+  expect((await answered).version).toBe("3");
 });
 
 test("asks production nothing for a caller that has left, or whose time is up", async () => {

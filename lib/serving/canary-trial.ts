@@ -67,10 +67,13 @@ export class CanaryTrial {
     return this.#failure === "" && drawsCanary({ model, ...canary }, affinity, random);
   }
 
-  /** The canary's answer; failing that, production's. */
+  /**
+   * The canary's answer; failing that, production's.
+   * @param production which version that is by then
+   */
   answer(
     canary: ReadyVersion,
-    production: ReadyVersion,
+    production: () => ReadyVersion,
     request: PredictRequest,
     options: SubmitOptions,
   ): Promise<PredictResponse> {
@@ -87,14 +90,11 @@ export class CanaryTrial {
         return response;
       },
       (error: unknown) => {
+        const left = options.signal?.aborted || errorType(error) === "CANCELLED";
         const leftMs = (options.deadlineMs ?? Number.POSITIVE_INFINITY) - (clock.now() - startedAt);
-        if (options.signal?.aborted || errorType(error) === "CANCELLED") {
-          this.#count("CANCELLED");
-          throw error;
-        }
-        if (leftMs > 0 && errorType(error) !== "DEADLINE_EXCEEDED")
+        if (!left && leftMs > 0)
           return this.#answerInstead(production, request, { ...options, deadlineMs: leftMs }, error);
-        this.#failed(error, FAULTS.has(errorType(error)));
+        this.#failed(error, !left && FAULTS.has(errorType(error)));
         throw error;
       },
     );
@@ -134,25 +134,23 @@ export class CanaryTrial {
     };
   }
 
-  #answerInstead(
-    production: ReadyVersion,
+  async #answerInstead(
+    production: () => ReadyVersion,
     request: PredictRequest,
     options: SubmitOptions,
     failure: unknown,
   ): Promise<PredictResponse> {
     const type = errorType(failure);
-    return this.#options.run(production, request, options).then(
-      (response) => {
-        this.#answeredByProduction++;
-        // What production takes, the canary must take.
-        this.#failed(failure, FAULTS.has(type) || type === "INVALID_INPUT");
-        return response;
-      },
-      (error: unknown) => {
-        this.#failed(failure, FAULTS.has(type) && errorType(error) !== type);
-        throw error;
-      },
-    );
+    try {
+      const response = await this.#options.run(production(), request, options);
+      this.#answeredByProduction++;
+      // What production takes, the canary must take.
+      this.#failed(failure, FAULTS.has(type) || type === "INVALID_INPUT");
+      return response;
+    } catch (error) {
+      this.#failed(failure, FAULTS.has(type) && errorType(error) !== type);
+      throw error;
+    }
   }
 
   #failed(failure: unknown, blamed: boolean): void {

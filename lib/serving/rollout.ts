@@ -91,7 +91,7 @@ export class ServedRollout {
     const trial = this.#trial;
     const ready = canary && trial ? this.#model.ready(canary.version) : undefined;
     if (trial && ready && ready !== production && trial.draws(production, request.affinity))
-      return trial.answer(ready, production, request, options);
+      return trial.answer(ready, () => this.#model.resolve(request.version), request, options);
     return this.#answerAlone(production, request, options);
   }
 
