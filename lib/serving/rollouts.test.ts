@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually, until } from "../../test/fixtures/eventually.ts";
-import { affineModel, lookupModel } from "../../test/fixtures/onnx-models.ts";
+import { affineModel, lookupModel, randomStream } from "../../test/fixtures/onnx-models.ts";
 import { StoreUnavailableError } from "../errors.ts";
 import type { PredictRequest } from "../protocol/inference.ts";
 import { ModelRegistry } from "../registry/model-registry.ts";
@@ -133,6 +133,46 @@ test("lets production answer while the canary is being loaded", async () => {
   await synced;
   expect(await answerOf()).toBe("2: 21");
   expect([...answers].every((answer) => answer === "1: 11" || answer === "2: 21")).toBe(true);
+});
+
+test("answers everything, each answer one version's own, while rollouts and aliases change under load", async () => {
+  const random = randomStream(13);
+  let answered = 0;
+  let stop = false;
+  const clients = Array.from({ length: 8 }, async (_, client) => {
+    for (let n = 0; !stop; n++) {
+      const value = 1 + ((client * 7 + n) % 50);
+      const { version, outputs } = await server.predict({
+        model: "m",
+        cache: n % 3 === 0,
+        ...(n % 2 === 0 && { affinity: `key ${client}` }),
+        inputs: [{ name: "x", datatype: "FP32", shape: [1, 3], data: new Float32Array(3).fill(value) }],
+      });
+      expect([...(outputs[0]!.data as Float32Array)]).toEqual(
+        Array(3).fill(Number(version) * 10 * value + 1),
+      );
+      draw = random();
+      answered++;
+    }
+  });
+  const changes = async () => {
+    for (let round = 0; round < 20; round++) {
+      const [production, canary, shadow] = [1, 2, 3, 4].toSorted(() => random() - 0.5) as [
+        number,
+        number,
+        number,
+      ];
+      await registry.rollOut("m", {});
+      await registry.setAlias("m", "production", production);
+      await registry.rollOut("m", { canary: { version: canary, weight: 0.5 }, shadow: { version: shadow } });
+      await server.sync();
+      if (round % 2 === 0) await registry.rollBack("m", { version: canary, reason: "by hand" });
+      const seen = answered;
+      await until(() => answered > seen + 20);
+    }
+    stop = true;
+  };
+  await Promise.all([...clients, changes()]);
 });
 
 test("gives a failing canary up at once, and asks for its roll-back until that is heard", async () => {
