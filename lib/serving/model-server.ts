@@ -332,7 +332,10 @@ export class ModelServer {
     const { statistics } = ready;
     const startedAt = clock.now();
     const answer = this.#submit(ready, request, options);
-    const ended = this.#meter.began(ready.batcher, request.inputs[0]?.shape[0] || 1);
+    // The work of an ensemble is that of its steps, some of them elsewhere.
+    const ended = ready.ensemble
+      ? () => {}
+      : this.#meter.began(ready.batcher, request.inputs[0]?.shape[0] || 1);
     return answer.then(
       ({ looked, ...response }) => {
         ended();
@@ -357,13 +360,14 @@ export class ModelServer {
   ): Promise<PredictResponse & { looked: boolean }> {
     const { name, loaded, digest } = ready;
     const { priority } = request;
-    const ensemble = this.#models.get(name.model)?.ready(ready.number)?.ensemble ?? ready.ensemble;
     const inputs = checkInputs(request.inputs, loaded.signature, loaded.batchable, request.nonFinite);
     const outputs = checkOutputs(request.outputs, loaded.signature);
-    if (ensemble)
+    if (ready.ensemble) {
+      const ensemble = this.#models.get(name.model)?.ready(ready.number)?.ensemble ?? ready.ensemble;
       return ensemble
         .predict({ ...request, inputs }, outputs, { deadlineMs, signal })
         .then((answer) => ({ ...name, ...answer, cached: false, looked: false }));
+    }
     const { cache } = this.#options;
     const {
       enabled = true,

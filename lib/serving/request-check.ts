@@ -16,8 +16,8 @@ import { firstNonFinite } from "./finite.ts";
  */
 export function checkRequest(request: unknown): asserts request is PredictRequest {
   type Fields = Record<keyof PredictRequest, unknown>;
-  const { model, version, inputs, outputs, cache, priority, timeoutMs, nonFinite, affinity } = (request ??
-    {}) as Fields;
+  const given = (request ?? {}) as Fields;
+  const { model, version, inputs, outputs, cache, priority, timeoutMs, nonFinite, affinity, within } = given;
   const refuse = (field: string, received: unknown, expected: string): never => {
     throw new InvalidInputError({ field, received: quote(received), expected });
   };
@@ -34,6 +34,8 @@ export function checkRequest(request: unknown): asserts request is PredictReques
     refuse("timeoutMs", timeoutMs, "milliseconds above 0");
   if (nonFinite !== undefined && typeof nonFinite !== "boolean")
     refuse("nonFinite", nonFinite, "true or false");
+  if (within !== undefined && !(Array.isArray(within) && within.every((name) => typeof name === "string")))
+    refuse("within", within, "an array of model/version");
   if (affinity !== undefined) readAffinity(affinity, "affinity");
 }
 
