@@ -53,9 +53,11 @@ const models = command(
     const records = await call("registry.list", {});
     if (records.length === 0) return "  No models yet; `train` makes one.";
     const rows = await Promise.all(
-      records.map(async ({ model, versions, latestVersion, aliases }) => {
+      records.map(async ({ model, versions, latestVersion, aliases, rollout: { canary, shadow } = {} }) => {
         const { metrics, lineage } = await call("registry.version", { model });
         const named = Object.entries(aliases).map(([alias, version]) => `${alias} -> ${version}`);
+        if (canary) named.push(`canary ${canary.version} (${Number((canary.weight * 100).toPrecision(3))}%)`);
+        if (shadow) named.push(`shadow ${shadow.version}`);
         return [
           model,
           versions.join(", "),
@@ -171,7 +173,8 @@ const predict = command(
     const input = published.signature.inputs[0]!;
     const answer = await call("inference.predict", {
       model,
-      ...version,
+      // By number, so that no canary answers: labels and loss are of this version.
+      version: String(published.version),
       inputs: [
         {
           name: input.name,
