@@ -160,7 +160,7 @@ test("unloads a model whose folder goes, and serves it again when it is back", a
   await eventually(async () => (await infer("plain")).status === 503 || undefined);
   expect(await answer("garbage")).toEqual([6, 11, 16]);
   await rename(join(directory, "away"), join(folders, "plain"));
-  await eventually(async () => (await infer("plain")).status === 200 || undefined);
+  await eventually(async () => (await entry("plain", "2"))?.state === "READY" || undefined);
   expect(await answer("plain")).toEqual([21, 41, 61]);
 });
 
@@ -169,4 +169,24 @@ test("serves what moves in as a whole", async () => {
   await copyFile(join(folders, "plain/1/model.onnx"), join(directory, "staging/1/model.onnx"));
   await rename(join(directory, "staging"), join(folders, "moved"));
   expect(await eventually(() => answer("moved"))).toEqual([3, 5, 7]);
+});
+
+test("runs an ensemble that Triton's configuration schedules over models of other folders", async () => {
+  await mkdir(join(folders, "chain/1"), { recursive: true });
+  await put(
+    "chain/config.pbtxt",
+    `platform: "ensemble" max_batch_size: 8
+     input [ { name: "in" data_type: TYPE_FP32 dims: [ 3 ] } ]
+     output [ { name: "out" data_type: TYPE_FP32 dims: [ 3 ] } ]
+     ensemble_scheduling { step [
+       { model_name: "own" model_version: 3 input_map { key: "x" value: "in" } output_map { key: "y" value: "middle" } },
+       { model_name: "garbage" model_version: -1 input_map { key: "x" value: "middle" } output_map { key: "y" value: "out" } }
+     ] }`,
+  );
+  await eventually(async () => (await entry("chain"))?.state === "READY" || undefined);
+  const { json } = await ask("POST", "/v2/models/chain/infer", {
+    inputs: [{ name: "in", shape: [1, 3], datatype: "FP32", data: [1, 2, 3] }],
+  });
+  // 4x + 1, then 5x + 1.
+  expect(json.outputs).toMatchObject([{ name: "out", data: [26, 46, 66] }]);
 });
