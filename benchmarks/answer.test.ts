@@ -9,6 +9,7 @@ describe("an answer's digit", () => {
     expect(digitOf("json", answer('{"prediction":7}'))).toBe(7);
     expect(digitOf("json", infer([0, 0, 0.9, 0, 0, 0, 0, 0, 0, 0.1]))).toBe(2);
     expect(digitOf("json", infer([4]))).toBe(4);
+    expect(digitOf("json", answer("[5]"))).toBe(5);
     expect(digitOf("json", infer([1, 2]))).toContain("no prediction");
     expect(digitOf("json", answer("<html>"))).toContain("not JSON");
   });

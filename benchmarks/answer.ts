@@ -6,7 +6,8 @@
 import type { Answer } from "./connection.ts";
 
 /**
- * `json`: `{"prediction": digit}`, or ten scores as an Open Inference Protocol answer, in `outputs[0].data`;
+ * `json`: `{"prediction": digit}`, `[digit]`, or the digit or ten scores in `outputs[0].data`, as the Open Inference
+ * Protocol has it;
  * `scores`: ten little-endian float32 at the end of the body; `message`: the same in field 6 of a protobuf message,
  * where a ModelInferResponse has its raw contents.
  */
@@ -33,16 +34,15 @@ export function digitOf(form: AnswerForm, { status, body }: Answer): number | st
 }
 
 function digitOfJson(body: Buffer): number | string {
-  let answer: { prediction?: unknown; outputs?: { data?: unknown }[] };
+  let answer: { prediction?: unknown; outputs?: { data?: unknown }[] } | unknown[];
   try {
     answer = JSON.parse(body.toString()) as typeof answer;
   } catch {
     return `not JSON: ${quoted(body)}`;
   }
-  if (Number.isInteger(answer.prediction)) return answer.prediction as number;
-  const scores = answer.outputs?.[0]?.data;
+  if (!Array.isArray(answer) && Number.isInteger(answer.prediction)) return answer.prediction as number;
+  const scores = Array.isArray(answer) ? answer : answer.outputs?.[0]?.data;
   if (!Array.isArray(scores)) return `no prediction in: ${quoted(body)}`;
-  // A peer may name the digit itself in the protocol's form.
   if (scores.length === 1 && Number.isInteger(scores[0])) return scores[0] as number;
   if (scores.length !== CLASSES) return `no prediction in: ${quoted(body)}`;
   return indexOfGreatest((digit) => scores[digit] as number);

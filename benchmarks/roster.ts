@@ -12,7 +12,8 @@ import { type DigitImage, MNIST_DIRECTORY, testImages } from "./mnist.ts";
 import type { EndpointName, Seat, ServerName } from "./paths.ts";
 import { BENCH_DIRECTORY, type MissingPeer, missingPeers, PYTHON } from "./peers/peers.ts";
 import { publishedModel, referenceDigits } from "./published-model.ts";
-import { PEER_SERVERS, type PeerModels, type Server, startCluster, startEmbedded } from "./servers.ts";
+import { isPythonServer, startPythonServer } from "./python-servers.ts";
+import { type Server, startBare, startCluster, startEmbedded } from "./servers.ts";
 
 const IMAGES = 256;
 /** Share of digits a server with weights of its own must know. */
@@ -117,11 +118,15 @@ export class Roster {
     if (name === "cluster") return startCluster(this.#children);
     if (name === "unbatched")
       return startEmbedded(this.#children, name, this.copyData(name), { MOIETY_INFERENCE_MAX_BATCH: "1" });
-    const models: PeerModels = {
-      onnx: this.onnxFile,
-      keras: name === "flask" ? await this.#flaskModel() : "",
-    };
-    return PEER_SERVERS[name]!(this.#children, models);
+    if (isPythonServer(name)) {
+      const keras = name === "flask" ? await this.#flaskModel() : "";
+      return startPythonServer(this.#children, name, {
+        onnx: this.onnxFile,
+        keras,
+        directory: this.#directory,
+      });
+    }
+    return startBare(this.#children, this.onnxFile);
   }
 
   async #enter(name: ServerName, server: Server, endpoints: readonly EndpointName[]): Promise<void> {

@@ -1,19 +1,15 @@
 /**
- * The servers that `bench:serve` compares: how each is started, where it listens, how it is asked. To add one: a name
- * in paths.ts and an entry in `PEER_SERVERS` (and in peers/peers.ts if it needs Python packages).
+ * Moiety, alone and as a cluster, and the bare server: how each is started, where it listens, how it is asked. Those in
+ * Python are in python-servers.ts.
  */
 
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Child, Children } from "./children.ts";
 import { BARE_GRPC_PATH, bareRequest } from "./contestants/bare-grpc.ts";
 import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
-import type { DigitImage } from "./mnist.ts";
 import { moietyEndpoints, type TensorMetadata } from "./moiety-endpoints.ts";
-import type { EndpointName, ServerName } from "./paths.ts";
-import { PYTHON, VENV_DIRECTORY } from "./peers/peers.ts";
+import type { EndpointName } from "./paths.ts";
 import { MODEL } from "./published-model.ts";
 
 const ROOT_DIRECTORY = join(import.meta.dirname, "..");
@@ -22,67 +18,45 @@ const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
 const FIRST_START_DEADLINE_MS = 600_000;
 const METADATA_DEADLINE_MS = 10_000;
 const LISTENING_DEADLINE_MS = 60_000;
-const PYTHON_ENVIRONMENT = { PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
 /** What Moiety's commands print once the model is served: where over HTTP and where over gRPC. */
 const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+) and, over gRPC, on (\S+?:\d+)/;
 const BARE_LINE = /^listening on (\S+) (\S+)$/;
 
 export type Server = { child: Child; endpoints: Partial<Record<EndpointName, Endpoint>> };
 
-/** What peers may need: the served model as ONNX, and a Keras file of the same architecture. */
-export type PeerModels = { onnx: string; keras: string };
-type StartPeer = (children: Children, models: PeerModels) => Promise<Server>;
-
-const plainBody = ({ pixels }: DigitImage): Uint8Array => Buffer.from(JSON.stringify({ image: [...pixels] }));
-const plainJson = (port: number): Endpoint => ({
-  url: `http://127.0.0.1:${port}/predict`,
-  headers: JSON_HEADERS,
-  answers: "json",
-  body: plainBody,
-});
-
-export const PEER_SERVERS: Partial<Record<ServerName, StartPeer>> = {
-  flask: async (children, { keras }) => {
-    const port = await freePort();
-    const child = children.start({
-      name: "serve-flask",
-      command: PYTHON,
-      args: [join(CONTESTANTS_DIRECTORY, "flask_serve.py"), keras, String(port)],
-      env: { ...PYTHON_ENVIRONMENT, KERAS_BACKEND: "tensorflow", TF_CPP_MIN_LOG_LEVEL: "2" },
-    });
-    return { child, endpoints: { json: plainJson(port) } };
-  },
-  fastapi: (children, models) => startFastApi(children, models, "fastapi", 1),
-  fastapi2: (children, models) => startFastApi(children, models, "fastapi2", 2),
-  bare: async (children, { onnx }) => {
-    const child = children.start({
-      name: "serve-bare",
-      command: process.execPath,
-      args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(inferenceWorkers())],
-    });
-    const line = await child.line((text) => BARE_LINE.test(text), LISTENING_DEADLINE_MS);
-    const [, http, grpc] = BARE_LINE.exec(line)!;
-    const raw: Endpoint = {
-      url: `${http}/raw`,
-      headers: RAW_HEADERS,
-      answers: "scores",
-      body: ({ pixels }) => pixels,
-    };
-    return {
-      child,
-      endpoints: {
-        json: { ...plainJson(0), url: `${http}/predict` },
-        binary: raw,
-        grpc: {
-          ...raw,
-          url: `grpc://${grpc}${BARE_GRPC_PATH}`,
-          answers: "message",
-          body: ({ pixels }) => bareRequest(pixels),
-        },
+export async function startBare(children: Children, onnx: string): Promise<Server> {
+  const child = children.start({
+    name: "serve-bare",
+    command: process.execPath,
+    args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(inferenceWorkers())],
+  });
+  const line = await child.line((text) => BARE_LINE.test(text), LISTENING_DEADLINE_MS);
+  const [, http, grpc] = BARE_LINE.exec(line)!;
+  const raw: Endpoint = {
+    url: `${http}/raw`,
+    headers: RAW_HEADERS,
+    answers: "scores",
+    body: ({ pixels }) => pixels,
+  };
+  return {
+    child,
+    endpoints: {
+      json: {
+        url: `${http}/predict`,
+        headers: JSON_HEADERS,
+        answers: "json",
+        body: ({ pixels }) => Buffer.from(JSON.stringify({ image: [...pixels] })),
       },
-    };
-  },
-};
+      binary: raw,
+      grpc: {
+        ...raw,
+        url: `grpc://${grpc}${BARE_GRPC_PATH}`,
+        answers: "message",
+        body: ({ pixels }) => bareRequest(pixels),
+      },
+    },
+  };
+}
 
 /** Moiety in one process, on a data directory of its own. */
 export function startEmbedded(
@@ -124,42 +98,7 @@ async function startMoiety(
   return { child, endpoints: moietyEndpoints({ http, grpc }, MODEL, inputs[0]) };
 }
 
-async function startFastApi(
-  children: Children,
-  { onnx }: PeerModels,
-  name: string,
-  workers: number,
-): Promise<Server> {
-  const port = await freePort();
-  const child = children.start({
-    name: `serve-${name}`,
-    command: join(VENV_DIRECTORY, "bin", "uvicorn"),
-    args: [
-      ...["fastapi_serve:app", "--app-dir", CONTESTANTS_DIRECTORY, "--port", String(port)],
-      ...["--workers", String(workers), "--log-level", "warning", "--no-access-log"],
-      // A stopped worker is no dead one.
-      ...["--timeout-worker-healthcheck", "3600"],
-    ],
-    env: {
-      ...PYTHON_ENVIRONMENT,
-      MODEL: onnx,
-    },
-  });
-  return { child, endpoints: { json: plainJson(port) } };
-}
-
 /** As many worker threads as Moiety takes by default. */
 export function inferenceWorkers(): number {
   return Math.max(1, availableParallelism() - 1);
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => {
-    probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", resolve);
-  });
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

@@ -1,7 +1,8 @@
 /**
- * Makes the Python environment of the peers in .bench/venv, with the versions pinned in requirements.txt, installs
- * TensorFlow.js with its native library in .bench/tfjs, and records for each peer whether it imports. A peer that cannot be installed is no failure: the benchmarks go on
- * without it and name it under `missing` with the reason recorded here.
+ * Makes the Python environments of the peers in .bench, with the versions pinned in requirements/, installs TensorFlow.js
+ * with its native library in .bench/tfjs, and records for each peer whether it imports. A peer that cannot be installed
+ * is no failure: the benchmarks go on without it and name it under `missing` with the reason recorded here. With names
+ * of Python peers as arguments, only these are installed, and what was recorded of the others stays.
  *
  * PyTorch: the index has no CPU-only build for Linux on x86-64, and the build it has does not import without its
  * CUDA libraries, so those are installed too (about 5 GB on disk) and never used.
@@ -12,17 +13,18 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   BENCH_DIRECTORY,
+  environmentDirectory,
   type PeerStatus,
-  PYTHON,
   PYTHON_PEERS,
   type PythonPeer,
-  REQUIREMENTS_FILE,
+  pythonOf,
+  readStatuses,
+  requirementsFile,
   STATUS_FILE,
   TFJS_DIRECTORY,
   TFJS_PACKAGE,
   TFJS_PEER,
   TFJS_VERSION,
-  VENV_DIRECTORY,
 } from "./peers.ts";
 
 const VENV_DEADLINE_MS = 120_000;
@@ -30,23 +32,30 @@ const INSTALL_DEADLINE_MS = 30 * 60_000;
 const IMPORT_DEADLINE_MS = 180_000;
 
 mkdirSync(BENCH_DIRECTORY, { recursive: true });
-const unusable = makeEnvironment();
+const asked = process.argv.slice(2);
+for (const name of asked)
+  if (!(name in PYTHON_PEERS))
+    throw new RangeError(`no Python peer ${name}; known: ${Object.keys(PYTHON_PEERS).join(", ")}`);
 const outcomes = new Map<string, PeerStatus>();
-const statuses = Object.entries(PYTHON_PEERS).map(([peer, needs]: [string, PythonPeer]): PeerStatus => {
-  if (unusable) return { peer, installed: false, reason: unusable };
-  const key = JSON.stringify(needs);
-  const status = { ...(outcomes.get(key) ?? install(peer, needs)), peer };
-  outcomes.set(key, status);
-  console.log(`${peer}: ${status.installed ? JSON.stringify(status.versions) : `missing, ${status.reason}`}`);
-  return status;
-});
-statuses.push(installTfjs());
-writeFileSync(STATUS_FILE, `${JSON.stringify(statuses, null, 2)}\n`);
+const statuses = Object.entries(PYTHON_PEERS)
+  .filter(([peer]) => asked.length === 0 || asked.includes(peer))
+  .map(([peer, needs]: [string, PythonPeer]): PeerStatus => {
+    const key = JSON.stringify(needs);
+    const status = { ...(outcomes.get(key) ?? install(peer, needs)), peer };
+    outcomes.set(key, status);
+    console.log(
+      `${peer}: ${status.installed ? JSON.stringify(status.versions) : `missing, ${status.reason}`}`,
+    );
+    return status;
+  });
+if (asked.length === 0) statuses.push(installTfjs());
+const others = readStatuses().filter(({ peer }) => !statuses.some((status) => status.peer === peer));
+writeFileSync(STATUS_FILE, `${JSON.stringify([...others, ...statuses], null, 2)}\n`);
 
 /** The reason why no environment can be had, or undefined. */
-function makeEnvironment(): string | undefined {
-  if (existsSync(PYTHON)) return undefined;
-  const venv = spawnSync("python3", ["-m", "venv", "--clear", VENV_DIRECTORY], {
+function makeEnvironment(needs: PythonPeer): string | undefined {
+  if (existsSync(pythonOf(needs))) return undefined;
+  const venv = spawnSync("python3", ["-m", "venv", "--clear", environmentDirectory(needs.environment)], {
     encoding: "utf8",
     timeout: VENV_DEADLINE_MS,
   });
@@ -54,6 +63,10 @@ function makeEnvironment(): string | undefined {
 }
 
 function install(peer: string, needs: PythonPeer): PeerStatus {
+  const unusable = makeEnvironment(needs);
+  if (unusable) return { peer, installed: false, reason: unusable };
+  const python = (args: readonly string[], timeout: number): SpawnSyncReturns<string> =>
+    spawnSync(pythonOf(needs), args, { encoding: "utf8", timeout, maxBuffer: 64 * 2 ** 20 });
   console.log(`${peer}: installing ${needs.packages.join(", ")} …`);
   const pip = python(
     [
@@ -63,7 +76,7 @@ function install(peer: string, needs: PythonPeer): PeerStatus {
       "--disable-pip-version-check",
       "--quiet",
       "-c",
-      REQUIREMENTS_FILE,
+      requirementsFile(needs.environment),
       ...needs.packages,
     ],
     INSTALL_DEADLINE_MS,
@@ -103,10 +116,6 @@ function installTfjs(): PeerStatus {
     : { peer: TFJS_PEER, installed: true, versions: { [TFJS_PACKAGE]: TFJS_VERSION } };
   console.log(`${TFJS_PEER}: ${status.installed ? "installed" : `missing, ${status.reason}`}`);
   return status;
-}
-
-function python(args: readonly string[], deadlineMs: number): SpawnSyncReturns<string> {
-  return spawnSync(PYTHON, args, { encoding: "utf8", timeout: deadlineMs, maxBuffer: 64 * 2 ** 20 });
 }
 
 /** What went wrong in a finished command, in one line, or undefined. */
