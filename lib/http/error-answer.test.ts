@@ -1,5 +1,5 @@
 import { Errors } from "moleculer";
-import { MethodNotAllowedError, ModelNotFoundError, UnavailableError } from "../errors.ts";
+import { InvalidInputError, MethodNotAllowedError, ModelNotFoundError, UnavailableError } from "../errors.ts";
 import { errorAnswer } from "./error-answer.ts";
 
 const answerOf = (error: unknown) => {
@@ -18,6 +18,18 @@ describe("errorAnswer", () => {
     });
     expect(answerOf(new UnavailableError("x", "gone")).headers).toEqual({ "Retry-After": "1" });
     expect(answerOf(new MethodNotAllowedError("PUT", "/", ["GET"])).headers).toEqual({ Allow: "GET" });
+  });
+
+  test("is short whatever the error repeats of what a client sent", () => {
+    const field = `configuration.${"x".repeat(2 ** 20)}`;
+    const answer = answerOf(new InvalidInputError({ field, received: "1", expected: "nothing" }));
+    expect(answer).toEqual({
+      status: 400,
+      headers: {},
+      error: expect.stringMatching(/^Invalid configuration\.x+…$/),
+      type: "INVALID_INPUT",
+    });
+    expect(answer.error.length).toBeLessThan(1100);
   });
 
   test("reads errors rebuilt from another node as the originals", () => {

@@ -22,6 +22,10 @@ type ThrownFields = { name?: unknown; code?: unknown; type?: unknown; data?: unk
 
 type ValidationFault = { field?: unknown; message?: unknown; actual?: unknown; expected?: unknown };
 
+/** Of an answer. */
+const MAX_CHARACTERS = 16_384;
+const MAX_MESSAGE_CHARACTERS = 1_024;
+
 const TYPE_PATTERN = /^[A-Z][A-Z0-9_]*$/;
 
 export function errorAnswer(error: unknown): ErrorAnswer {
@@ -32,12 +36,13 @@ export function errorAnswer(error: unknown): ErrorAnswer {
   if (status === 405 && Array.isArray(allowed)) headers.Allow = allowed.join(", ");
   if (status === 415) headers["Accept-Encoding"] = "gzip, deflate";
   const hasData = data !== undefined && data !== null && Object.keys(data).length > 0;
-  return {
-    status,
-    type,
-    headers,
-    body: JSON.stringify({ error: message, type, ...(hasData ? { data } : {}) }),
-  };
+  const body = JSON.stringify({ error: message, type, ...(hasData ? { data } : {}) });
+  return { status, type, headers, body: body.length > MAX_CHARACTERS ? shortened(message, type) : body };
+}
+
+/** What a client sent comes back in errors, names of fields of megabytes too: then the beginning must do. */
+function shortened(message: string, type: string): string {
+  return JSON.stringify({ error: `${message.slice(0, MAX_MESSAGE_CHARACTERS)}…`, type });
 }
 
 export function errorFacts(error: unknown): ErrorFacts {

@@ -11,6 +11,7 @@ import type { ServiceBroker } from "moleculer";
 import { gatewayUrl } from "../../cli/node.ts";
 import { startEchoNode } from "../fixtures/echo-node.ts";
 import { settled } from "../fixtures/eventually.ts";
+import { mutatedBytes, mutatedValue } from "../fixtures/json-mutation.ts";
 import { randomStream } from "../fixtures/onnx-models.ts";
 
 const HEADER = "Inference-Header-Content-Length";
@@ -270,72 +271,25 @@ describe("what must be refused", () => {
   });
 });
 
-/** Values that programs trip over. */
-const NASTY: readonly unknown[] = [
-  null,
-  true,
-  "",
-  "x",
-  "__proto__",
-  -1,
-  0,
-  0.5,
-  2 ** 31,
-  2 ** 53,
-  1e308,
-  [],
-  {},
-  [[]],
-  [1, 2],
-  "FP16",
-  "BYTES",
-  { binary_data_size: 8 },
-  "\ud800",
-];
-
 /** Changes one request somewhere, by structure, by bytes, or in its header. */
 function mutated({ model, body, headerBytes }: Request, random: () => number): Request {
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)]!;
   const with_ = (changed: Uint8Array, header = headerBytes): Request =>
     header === undefined ? { model, body: changed } : { model, body: changed, headerBytes: header };
   const at = Math.floor(random() * body.length);
-  const length = Math.floor(random() * (body.length - at));
-  switch (Math.floor(random() * 6)) {
-    case 0: {
-      const flipped = Buffer.from(body);
-      for (let flips = 1 + Math.floor(random() * 3); flips > 0; flips--)
-        flipped[Math.floor(random() * body.length)]! ^= 1 << Math.floor(random() * 8);
-      return with_(flipped);
-    }
-    case 1:
-      return with_(Buffer.concat([body.subarray(0, at), body.subarray(at + length)]));
-    case 2:
-      return with_(Buffer.concat([body.subarray(0, at + length), body.subarray(at)]));
-    case 3:
-      return with_(
-        body,
-        pick(["0", "1", String(at), String(body.length), "-0", "00", "99999999999", "NaN", " "]),
-      );
-    default: {
-      const split = headerBytes === undefined ? body.length : Number(headerBytes);
-      if (split === 0) return with_(body.subarray(0, at));
-      const header = Buffer.from(body.subarray(0, split)).toString();
-      const changed = json(replaced(JSON.parse(header), random, pick(NASTY)));
-      const whole = Buffer.concat([changed, body.subarray(split)]);
-      return with_(whole, headerBytes === undefined ? undefined : String(changed.length));
-    }
-  }
-}
-
-/** `value` with one of the values in it, at any depth, replaced. */
-function replaced(value: unknown, random: () => number, by: unknown): unknown {
-  if (typeof value !== "object" || value === null || random() < 0.15) return by;
-  const copy = (Array.isArray(value) ? [...value] : { ...value }) as Record<string, unknown>;
-  const keys = Object.keys(copy);
-  const key = keys[Math.floor(random() * keys.length)];
-  if (key === undefined) return by;
-  copy[key] = replaced(copy[key], random, by);
-  return copy;
+  const kind = random();
+  if (kind < 0.5) return with_(mutatedBytes(body, random));
+  if (kind < 2 / 3)
+    return with_(
+      body,
+      pick(["0", "1", String(at), String(body.length), "-0", "00", "99999999999", "NaN", " "]),
+    );
+  const split = headerBytes === undefined ? body.length : Number(headerBytes);
+  if (split === 0) return with_(body.subarray(0, at));
+  const header = Buffer.from(body.subarray(0, split)).toString();
+  const changed = json(mutatedValue(JSON.parse(header), random));
+  const whole = Buffer.concat([changed, body.subarray(split)]);
+  return with_(whole, headerBytes === undefined ? undefined : String(changed.length));
 }
 
 test("requests that work are answered before, among and after those that do not", async () => {
