@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
+import { OPERATORS } from "../lib/ensemble/operators/table.ts";
 import { ACTIVATIONS } from "../lib/nn/activations/table.ts";
 import { CONSTRAINTS } from "../lib/nn/constraints.ts";
 import { LAYERS } from "../lib/nn/layers/table.ts";
@@ -107,6 +108,11 @@ describe("the reference", () => {
         labels.map((label) => `\`${label}\``).join(", ") || "none",
       ]),
     );
+  });
+
+  test("lists every operator of ensembles, and no other", () => {
+    const listed = table("Ensembles").flatMap(([operators]) => operators!.split(", ").map(plain));
+    expect(listed.sort()).toEqual(Object.keys(OPERATORS).sort());
   });
 
   test("lists every action, and no other", () => {
