@@ -6,6 +6,7 @@
  */
 
 import { errorMessage, InvalidInputError, MalformedBodyError } from "../errors.ts";
+import { NumberRow } from "./number-rows.ts";
 
 /** Largest text, in characters, that is parsed again to find the position of a fault. */
 const MAX_BISECTED_CHARACTERS = 64 * 1024;
@@ -46,7 +47,7 @@ export function asObject(value: unknown, field: string): Record<string, unknown>
 /** A short description of any JSON value, for error messages. */
 export function describeJson(value: unknown): string {
   if (value === undefined) return "nothing";
-  if (Array.isArray(value))
+  if (Array.isArray(value) || value instanceof NumberRow)
     return value.length === 1 ? "an array of 1 element" : `an array of ${value.length} elements`;
   if (typeof value === "object" && value !== null) return "an object";
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);

@@ -8,8 +8,9 @@
  * request-parameters.ts. Others are kept in `parameters` and ignored, as the protocol allows.
  */
 
-import { InvalidInputError } from "../errors.ts";
+import { InvalidInputError, MalformedBodyError } from "../errors.ts";
 import { asObject, bodyText, describeJson, parseJson } from "../http/json-body.ts";
+import { type CutBody, cutRows, NumberRow } from "../http/number-rows.ts";
 import type { PredictRequest } from "../protocol/inference.ts";
 import type { TensorData } from "../tensor/datatype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
@@ -58,7 +59,34 @@ export function parseInferRequest(
   version?: string,
   headerBytes?: number,
 ): InferRequest {
-  const text = bodyText(headerBytes === undefined ? body : body.subarray(0, headerBytes));
+  const json = headerBytes === undefined ? body : body.subarray(0, headerBytes);
+  const cut = cutRows(json, "data");
+  if (cut) {
+    const read = readCut(cut, body, model, version, headerBytes);
+    if (read) return read;
+  }
+  return readRequest(bodyText(json), undefined, body, model, version, headerBytes);
+}
+
+/** Undefined when the cut, or what is left, was not right: the whole body then says why. */
+function readCut(cut: CutBody, body: Buffer, model: string, version?: string, headerBytes?: number) {
+  try {
+    const read = readRequest(cut.text, cut, body, model, version, headerBytes);
+    return cut.complete ? read : undefined;
+  } catch (error) {
+    if (cut.complete && !(error instanceof MalformedBodyError)) throw error;
+    return undefined;
+  }
+}
+
+function readRequest(
+  text: string,
+  cut: CutBody | undefined,
+  body: Buffer,
+  model: string,
+  version: string | undefined,
+  headerBytes: number | undefined,
+): InferRequest {
   const root = asObject(parseJson(text), "body");
   const id = readId(root.id);
   const parameters =
@@ -70,7 +98,7 @@ export function parseInferRequest(
       expected: "a non-empty array of tensors {name, shape, datatype, data}",
     });
   const binary = new BinaryData(headerBytes === undefined ? NO_BYTES : body.subarray(headerBytes));
-  const inputs = readInputs(root.inputs, text, binary);
+  const inputs = readInputs(root.inputs, text, cut, binary);
   binary.assertEnd();
 
   const request: PredictRequest = { model, inputs };
@@ -88,7 +116,12 @@ function readForm(binaryOutput: unknown, outputs: unknown): AnswerForm {
   return { binary, outputs: requested };
 }
 
-function readInputs(values: readonly unknown[], text: string, binary: BinaryData): Tensor[] {
+function readInputs(
+  values: readonly unknown[],
+  text: string,
+  cut: CutBody | undefined,
+  binary: BinaryData,
+): Tensor[] {
   const tensors: Tensor[] = [];
   const names = new Set<string>();
   let exact: unknown;
@@ -109,10 +142,11 @@ function readInputs(values: readonly unknown[], text: string, binary: BinaryData
     let data: TensorData;
     if (bytes) data = decodeRaw(datatype, elementCount(shape), bytes, `inputs["${name}"] binary data`);
     else {
-      let written = input.data;
+      let written = cut ? cut.row(input.data) : input.data;
       if ((datatype === "INT64" || datatype === "UINT64") && LONG_DIGITS.test(text)) {
         exact ??= parseExactIntegers(text);
-        written = (exact as { inputs: { data: unknown }[] }).inputs[i]!.data;
+        const { data } = (exact as { inputs: { data: unknown }[] }).inputs[i]!;
+        if (!(written instanceof NumberRow)) written = data;
       }
       data = readTensorData(written, datatype, shape, `inputs["${name}"].data`);
     }

@@ -6,13 +6,17 @@
 
 import { InvalidInputError } from "../errors.ts";
 import { describeJson } from "../http/json-body.ts";
+import { NumberRow } from "../http/number-rows.ts";
 import { allocate, type Datatype, type NumericArray, type TensorData } from "../tensor/datatype.ts";
 import { elementCount, formatShape } from "../tensor/tensor.ts";
 
 /** Copies one innermost row into `out` at `offset`; gives the index of the first bad element, or -1. */
 type FillRow = (row: readonly unknown[], out: TensorData, offset: number) => number;
 
-type ElementReader = { fill: FillRow; expected: string };
+/** The same of numbers that were cut out of the JSON: all finite. */
+type FillNumbers = (row: Float64Array, out: TensorData, offset: number) => number;
+
+type ElementReader = { fill: FillRow; fillNumbers?: FillNumbers; expected: string };
 
 /** Values that round to a finite float32: half a unit above the largest one and beyond overflow. */
 const MAX_FP32 = 2 ** 128 - 2 ** 103;
@@ -28,6 +32,12 @@ const floats = (limit: number, expected: string): ElementReader => ({
     }
     return -1;
   },
+  fillNumbers(row, out, offset) {
+    if (limit !== Number.POSITIVE_INFINITY)
+      for (let i = 0; i < row.length; i++) if (!(row[i]! < limit && row[i]! > -limit)) return i;
+    (out as Float32Array | Float64Array).set(row, offset);
+    return -1;
+  },
 });
 
 const integers = (min: number, max: number): ElementReader => ({
@@ -39,6 +49,15 @@ const integers = (min: number, max: number): ElementReader => ({
       if (!Number.isInteger(value)) return i;
       const number = value as number;
       if (number < min || number > max) return i;
+      numbers[offset + i] = number;
+    }
+    return -1;
+  },
+  fillNumbers(row, out, offset) {
+    const numbers = out as Exclude<NumericArray, BigInt64Array | BigUint64Array>;
+    for (let i = 0; i < row.length; i++) {
+      const number = row[i]!;
+      if (!(number >= min && number <= max) || number !== Math.floor(number)) return i;
       numbers[offset + i] = number;
     }
     return -1;
@@ -104,7 +123,7 @@ const READERS: Readonly<Record<Exclude<Datatype, "FP16" | "BF16">, ElementReader
 };
 
 /**
- * Reads `value`, flat or nested exactly as `shape`, into a new array of `datatype`'s kind.
+ * Reads `value`, flat or nested exactly as `shape`, or a row of numbers, into a new array of `datatype`'s kind.
  * @param field what to call the data in errors, such as `inputs["image"].data`
  * @throws {InvalidInputError}
  */
@@ -120,6 +139,7 @@ export function readTensorData(
       received: `${datatype} as JSON`,
       expected: "binary data: half precision has no JSON form",
     });
+  if (value instanceof NumberRow) return readRow(value, datatype, shape, field);
   if (!Array.isArray(value))
     throw new InvalidInputError({ field, received: describeJson(value), expected: "an array" });
 
@@ -139,6 +159,28 @@ export function readTensorData(
   const out = allocate(datatype, count);
   if (nested) fillNested(nesting, value, 0, out, 0, reader);
   else fillRow(nesting, value, out, 0, reader);
+  return out;
+}
+
+function readRow(
+  row: NumberRow,
+  datatype: Exclude<Datatype, "FP16" | "BF16">,
+  shape: readonly number[],
+  field: string,
+): TensorData {
+  const count = elementCount(shape);
+  const { fill, fillNumbers, expected } = READERS[datatype];
+  const { values } = row;
+  if (values.length !== count)
+    throw new InvalidInputError({
+      field,
+      received: `${values.length} elements`,
+      expected: `${count} elements for shape ${formatShape(shape)}`,
+    });
+  const out = allocate(datatype, count);
+  const bad = fillNumbers ? fillNumbers(values, out, 0) : fill(Array.from(values), out, 0);
+  if (bad >= 0)
+    throw new InvalidInputError({ field: `${field}[${bad}]`, received: String(values[bad]), expected });
   return out;
 }
 
