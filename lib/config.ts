@@ -187,6 +187,12 @@ export const VARIABLES = {
     parse: oneOf("on", "off"),
     description: "`on`: metrics under Triton's names (`nv_inference_*`) too",
   },
+  MOIETY_ACCESS_LOG: {
+    default: "",
+    parse: (value, variable) => (value === "-" ? value : path(value, variable)),
+    description:
+      "File of the gateway's access log, a line of JSON per request; `-`: standard output; empty: none",
+  },
   MOIETY_LOG_LEVEL: {
     default: "warn",
     parse: oneOf("fatal", "error", "warn", "info", "debug", "trace"),
@@ -275,6 +281,8 @@ export type Config = Readonly<{
   metricsPort: number;
   /** Whether metrics are printed under Triton's names too. */
   tritonMetrics: boolean;
+  /** A file, or "-"; undefined: no access log. */
+  accessLog: string | undefined;
   logLevel: string;
   inference: Readonly<{
     workers: number;
@@ -355,6 +363,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     }),
     metricsPort: values.MOIETY_METRICS_PORT,
     tritonMetrics: values.MOIETY_TRITON_METRICS === "on",
+    accessLog: values.MOIETY_ACCESS_LOG || undefined,
     logLevel: values.MOIETY_LOG_LEVEL,
     inference: Object.freeze({
       workers: values.MOIETY_INFERENCE_WORKERS,

@@ -4,7 +4,6 @@
  * use fails the start instead of exiting the process, and stopping takes a bounded time.
  */
 
-import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context, Service, ServiceSchema } from "moleculer";
 import ApiGateway, { type ApiRouteSchema, type IncomingRequest } from "moleculer-web";
@@ -20,14 +19,6 @@ type GatewayService = Service<GatewaySettings> & {
 
 type Settings = GatewaySettings & Record<string, unknown>;
 type Schema = ServiceSchema<Settings, Record<string, unknown>, Record<string, unknown>, GatewayService>;
-
-/** A caller's request id is kept when it is short and plain; else a new one is made. */
-const REQUEST_ID = /^[\w.:/+=-]{1,128}$/;
-
-function requestIDOf({ headers }: IncomingMessage): string {
-  const given = headers["x-request-id"];
-  return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
-}
 
 function forward(event: StreamedEvent) {
   return function (this: GatewayService, { params }: Context<Events[StreamedEvent]>): void {
@@ -77,8 +68,7 @@ export default {
       request: IncomingRequest,
       response: ServerResponse,
     ): Promise<void> {
-      const requestID = requestIDOf(request);
-      response.setHeader("X-Request-ID", requestID);
+      const requestID = this.gateway.received(request, response);
       if (this.gateway.runHot(request, response)) return;
       // The server waits for its requests by itself, so the call need not be tracked.
       const options = { requestID, tracking: false };

@@ -27,6 +27,8 @@ export type GrpcServerOptions = {
   maxMessageBytes: number;
   /** Longest wait for the whole request of a call that has one; streams may be silent. */
   requestTimeoutMs: number;
+  /** See every call, and all of it, before the server's own do. @default none */
+  interceptors?: readonly ServerInterceptor[];
   /** How TLS is spoken; what with, `useTls` says. @default not at all */
   tls?: { clientCertificates: boolean } | undefined;
 };
@@ -58,7 +60,7 @@ export class GrpcServer {
       return method.requestStream ? new ServerInterceptingCall(call) : deadline(method, call);
     };
     this.#server = new Server({
-      interceptors: [interceptor],
+      interceptors: [...(options.interceptors ?? []), interceptor],
       "grpc.max_receive_message_length": options.maxMessageBytes,
       // Answers are as large as the model makes them; clients have limits of their own.
       "grpc.max_send_message_length": -1,

@@ -98,6 +98,11 @@ export const METRICS = {
     description: "Training jobs ended, by outcome",
   },
   "moiety.training.examples": { type: "counter", labels: [], description: "Examples trained on" },
+  "moiety.accesslog.dropped": {
+    type: "counter",
+    labels: ["cause"],
+    description: "Lines of the access log that were not written: slow (they came too fast) or failed",
+  },
   "moiety.eventloop.delay.max": {
     type: "gauge",
     labels: [],

@@ -1,6 +1,7 @@
 /** What route handlers need from the node they run on; the service makes one of it. */
 
 import type { Config } from "../../lib/config.ts";
+import type { AccessLog } from "../../lib/http/access-log.ts";
 import type { BodyLimits } from "../../lib/http/body.ts";
 import type { Call, CallEach } from "../../lib/protocol/actions.ts";
 import type { JobStreams } from "./job-streams.ts";
@@ -21,6 +22,8 @@ export type Backend = {
   defaultModel: string;
   metadata: MetadataCache;
   streams: JobStreams;
+  /** Undefined: requests are not logged. */
+  accessLog: AccessLog | undefined;
   /** Whether the gateway is shutting down. */
   draining: () => boolean;
   /** All metrics of this node as Prometheus text. */

@@ -6,13 +6,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServiceBroker } from "moleculer";
 import { RouteNotFoundError } from "../../lib/errors.ts";
+import { accessLogInterceptor } from "../../lib/grpc/access-log.ts";
 import { answer } from "../../lib/http/answer.ts";
 import { errorAnswer } from "../../lib/http/error-answer.ts";
+import { requestIdOf } from "../../lib/http/request-id.ts";
 import { HttpServer, type RequestListener } from "../../lib/http/server.ts";
 import { TlsWatch } from "../../lib/http/tls-files.ts";
 import type { Events } from "../../lib/protocol/events.ts";
 import { callEachOf, callOf, configOf } from "../../mixins/config.ts";
+import { metricSinkOf } from "../../mixins/metrics.ts";
 import { metricsTextOf } from "../../mixins/prometheus-reporter.ts";
+import { AccessLogFile } from "./access-log-file.ts";
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
 import { documentationRoutes } from "./documentation-routes.ts";
@@ -24,6 +28,8 @@ import { MetadataCache } from "./metadata-cache.ts";
 import { operationsRoutes } from "./operations-routes.ts";
 import { repositoryRoutes } from "./repository-routes.ts";
 import { tfservingRoutes } from "./tfserving-routes.ts";
+
+const REQUEST_ID = "X-Request-ID";
 
 type Logger = ServiceBroker["logger"];
 
@@ -53,6 +59,7 @@ export class Gateway {
   readonly #tls: TlsWatch | undefined;
   readonly #metadata: MetadataCache;
   readonly #streams: JobStreams;
+  readonly #accessLog: AccessLogFile | undefined;
   #stopping = false;
 
   constructor(broker: ServiceBroker, logger: Logger, settings: GatewaySettings, listener: RequestListener) {
@@ -62,7 +69,15 @@ export class Gateway {
     this.#logger = logger;
     this.#settings = settings;
     const tls = config.tls && { clientCertificates: config.tls.clientAuthority !== undefined };
-    this.#server = new HttpServer({ ...config.http, tls }, listener, (...refused) => this.fail(...refused));
+    this.#server = new HttpServer({ ...config.http, tls }, listener, (request, response, error) => {
+      this.received(request, response);
+      this.fail(request, response, error);
+    });
+    if (config.accessLog !== undefined)
+      this.#accessLog = new AccessLogFile(config.accessLog, metricSinkOf(broker), (error) =>
+        this.#logger.error("The access log cannot be written", error),
+      );
+    const accessLog = this.#accessLog?.log;
     this.#metadata = new MetadataCache((model, version) =>
       call("inference.metadata", version === undefined ? { model } : { model, version }),
     );
@@ -77,6 +92,7 @@ export class Gateway {
       defaultModel: settings.defaultModel,
       metadata: this.#metadata,
       streams: this.#streams,
+      accessLog,
       draining: () => this.draining,
       metricsText: () => metricsTextOf(broker),
     };
@@ -97,6 +113,7 @@ export class Gateway {
           maxMessageBytes: config.http.maxBodyBytes,
           requestTimeoutMs: settings.bodyTimeoutMs,
           tls,
+          interceptors: accessLog ? [accessLogInterceptor(accessLog)] : [],
         },
         (method, type, error) => this.#logger.error(`gRPC ${method} failed (${type})`, error),
       );
@@ -131,8 +148,9 @@ export class Gateway {
     return this.#stopping || !this.#broker.started;
   }
 
-  /** @throws {PortInUseError} {ConfigError} for files of TLS that cannot be used */
+  /** @throws {PortInUseError} {ConfigError} for files of TLS or an access log that cannot be used */
   async start(): Promise<void> {
+    await this.#accessLog?.open();
     await this.#tls?.start(this.#settings.tlsReadEveryMs);
     try {
       await this.#server.start();
@@ -152,6 +170,7 @@ export class Gateway {
     this.#streams.close();
     const { stopTimeoutMs } = this.#settings;
     await Promise.all([this.#server.stop(stopTimeoutMs), this.#grpc?.stop(stopTimeoutMs)]);
+    await this.#accessLog?.close();
   }
 
   onTraining<E extends StreamedEvent>(event: E, payload: Events[E]): void {
@@ -164,6 +183,14 @@ export class Gateway {
     this.#grpc?.onModel();
   }
 
+  /** Gives a request its id, under which it is answered and logged. */
+  received(request: IncomingMessage, response: ServerResponse): string {
+    const id = requestIdOf(request.headers["x-request-id"]);
+    response.setHeader(REQUEST_ID, id);
+    this.#accessLog?.log.watch(request, response, id);
+    return id;
+  }
+
   notFound(request: IncomingMessage, response: ServerResponse): void {
     this.fail(request, response, new RouteNotFoundError(request.method ?? "", pathOf(request)));
   }
@@ -171,7 +198,10 @@ export class Gateway {
   /** Answers with an error; what its caller may not see goes to the log. */
   fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
     const { status, type, body, headers } = errorAnswer(error);
-    if (status === 500) this.#logger.error(`${request.method} ${request.url} failed (${type})`, error);
+    if (status === 500) {
+      const id = response.getHeader(REQUEST_ID);
+      this.#logger.error(`${request.method} ${request.url} failed (${type}), request ${id}`, error);
+    }
     if (response.headersSent) response.destroy();
     else answer(request, response, status, body, undefined, headers);
   }

@@ -114,7 +114,7 @@ export class GrpcService {
       call.once("cancelled", () => cancelled.abort());
       try {
         const terms = termsOf(call.getDeadline(), cancelled.signal, affinityOf(call));
-        callback(null, await method(call.request, terms));
+        callback(null, await method(call.request, { ...terms, of: call.metadata }));
       } catch (error) {
         callback(this.#statusOf(name, error));
       }

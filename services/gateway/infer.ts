@@ -28,7 +28,7 @@ export async function infer(backend: Backend, { request, response: to, params }:
       ? await rawRequest(backend, body, model!, version)
       : parseInferRequest(body, model!, version, headerBytes);
   applyHeaders(request, parsed.request);
-  const response = await predict(backend, parsed.request, { signal: hangUpSignal(request, to) });
+  const response = await predict(backend, parsed.request, { signal: hangUpSignal(request, to), of: request });
   const printed = wantsClasses(parsed.form) ? await withClasses(backend, response, parsed) : response;
   return replyOf(printInferResponse(printed, parsed.id, parsed.form));
 }
@@ -39,15 +39,23 @@ export type CallTerms = {
   timeoutMs?: number;
   /** Aborts when the client has stopped waiting. */
   signal?: AbortSignal;
+  /** What the access log finds the call by. */
+  of?: object;
 };
 
 export function predict(
   backend: Backend,
   request: PredictRequest,
-  { timeoutMs = backend.predictTimeoutMs, signal }: CallTerms = {},
+  { timeoutMs = backend.predictTimeoutMs, signal, of }: CallTerms = {},
 ): Promise<PredictResponse> {
   const timeout = Math.min(timeoutMs, backend.predictTimeoutMs);
-  return backend.call("inference.predict", request, signal ? { timeout, signal } : { timeout });
+  const answer = backend.call("inference.predict", request, signal ? { timeout, signal } : { timeout });
+  const { accessLog } = backend;
+  if (!accessLog || !of) return answer;
+  return answer.then((response) => {
+    accessLog.predicted(of, response);
+    return response;
+  });
 }
 
 async function rawRequest(

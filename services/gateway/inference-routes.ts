@@ -68,7 +68,7 @@ async function predictImage(backend: Backend, { request, response: to }: Exchang
   const metadata = known instanceof Promise ? await known : known;
   const image = imagePredictRequest(body, metadata);
   applyHeaders(request, image.request);
-  const response = await predict(backend, image.request, { signal: hangUpSignal(request, to) });
+  const response = await predict(backend, image.request, { signal: hangUpSignal(request, to), of: request });
   const labels = labelsOf(backend, response, metadata);
   const named = labels instanceof Promise ? await labels : labels;
   return { status: 200, body: printImageResponse(response, named, image.batch) };

@@ -110,7 +110,7 @@ function answered(
   request: PredictRequest,
 ): Promise<PredictResponse> {
   applyHeaders(from, request);
-  return predict(backend, request, { signal: hangUpSignal(from, to) });
+  return predict(backend, request, { signal: hangUpSignal(from, to), of: from });
 }
 
 async function answerMetadata(backend: Backend, { params }: Exchange): Promise<Reply> {
