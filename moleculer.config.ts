@@ -5,6 +5,7 @@
 
 import type { BrokerOptions, Middleware } from "moleculer";
 import { type Config, readConfig } from "./lib/config.ts";
+import { keepRequestsYoung } from "./lib/runtime/young-heap.ts";
 import "./mixins/config.ts";
 import { BalanceStrategy, balanceMiddleware } from "./mixins/balance.ts";
 import { callMetricsMiddleware } from "./mixins/call-metrics.ts";
@@ -22,6 +23,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Options for one broker; make new ones for each. */
 export function brokerOptions(config: Config): BrokerOptions {
+  keepRequestsYoung();
   const cluster = config.mode === "cluster";
   return {
     moiety: config,

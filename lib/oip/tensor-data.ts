@@ -8,6 +8,7 @@ import { InvalidInputError } from "../errors.ts";
 import { describeJson } from "../http/json-body.ts";
 import { NumberRow } from "../http/number-rows.ts";
 import { allocate, type Datatype, type NumericArray, type TensorData } from "../tensor/datatype.ts";
+import { allocateShared } from "../tensor/slab.ts";
 import { elementCount, formatShape } from "../tensor/tensor.ts";
 
 /** Copies one innermost row into `out` at `offset`; gives the index of the first bad element, or -1. */
@@ -177,7 +178,7 @@ function readRow(
       received: `${values.length} elements`,
       expected: `${count} elements for shape ${formatShape(shape)}`,
     });
-  const out = allocate(datatype, count);
+  const out = allocateShared(datatype, count);
   const bad = fillNumbers ? fillNumbers(values, out, 0) : fill(Array.from(values), out, 0);
   if (bad >= 0)
     throw new InvalidInputError({ field: `${field}[${bad}]`, received: String(values[bad]), expected });
