@@ -203,6 +203,12 @@ export const VARIABLES = {
     parse: integer(1, 256),
     description: "Inference worker threads per node; by default one less than the cores",
   },
+  MOIETY_INFERENCE_ISOLATION: {
+    default: "thread",
+    parse: oneOf("thread", "process"),
+    description:
+      "What an inference worker is; a native abort ends a `thread` with its node, a `process` alone",
+  },
   MOIETY_INFERENCE_MAX_BATCH: {
     default: 32,
     parse: integer(1, 4096),
@@ -286,6 +292,8 @@ export type Config = Readonly<{
   logLevel: string;
   inference: Readonly<{
     workers: number;
+    /** What a worker is. */
+    isolation: "thread" | "process";
     maxBatchRows: number;
     queueDelayMs: number;
     maxQueue: number;
@@ -367,6 +375,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     logLevel: values.MOIETY_LOG_LEVEL,
     inference: Object.freeze({
       workers: values.MOIETY_INFERENCE_WORKERS,
+      isolation: values.MOIETY_INFERENCE_ISOLATION,
       maxBatchRows: values.MOIETY_INFERENCE_MAX_BATCH,
       queueDelayMs: values.MOIETY_INFERENCE_QUEUE_DELAY_MS,
       maxQueue: values.MOIETY_INFERENCE_MAX_QUEUE,

@@ -150,7 +150,7 @@ export default {
       },
       otherNodes: otherNodesOf(this.broker),
       location: store,
-      pool: new InferencePool({ workers: inference.workers, metrics }),
+      pool: new InferencePool({ workers: inference.workers, isolation: inference.isolation, metrics }),
       policy: inference,
       timeoutMs: inference.timeoutMs,
       cache:

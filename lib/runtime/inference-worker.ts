@@ -1,10 +1,9 @@
 /**
- * Entry of an inference worker thread: holds one ONNX Runtime session per model version and runs what it is asked,
+ * Entry of an inference worker, a thread or a process: holds one ONNX Runtime session per model version and runs what it is asked,
  * one message at a time, in order. It opens the store and hashes model files itself, so that the broker's loop
- * never does. `onnxruntime-node` computes on the calling thread: this thread is where that is allowed.
+ * never does. `onnxruntime-node` computes on the calling thread: here that is allowed.
  */
 
-import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import { errorMessage } from "../errors.ts";
 import type { WarmupRequest } from "../protocol/model-configuration.ts";
@@ -24,23 +23,22 @@ import {
   RUN_REFUSED,
   type ToWorker,
 } from "./inference-messages.ts";
-import { NativeGate } from "./native-gate.ts";
 import { fromOrt, signatureOf, toOrt } from "./ort-tensor.ts";
 import { sessionOptions } from "./session-options.ts";
 import { warmupFeeds } from "./warmup-feeds.ts";
+import { openWorkerPort } from "./worker-port.ts";
 
-if (isMainThread || !parentPort) throw new Error("inference-worker.ts is the entry of a worker thread");
-const port = parentPort;
-const gate = new NativeGate((workerData as { gate: SharedArrayBuffer }).gate);
+const port = openWorkerPort();
+const { gate } = port;
 
 const sessions = new Map<string, InferenceSession>();
-const send = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+const send = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.post(message, transfer);
 
 /** Messages are taken strictly one after another: an `await` in a load must not let a run overtake it. */
 let last: Promise<void> = Promise.resolve();
 let waiting = 0;
 
-port.on("message", (message: ToWorker) => {
+port.onMessage((message) => {
   // The common case, nothing before it: no extra turn through the promise queue.
   const turn = waiting++ === 0 ? answer(message) : last.then(() => answer(message));
   last = turn.then(() => {

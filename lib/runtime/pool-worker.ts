@@ -1,11 +1,10 @@
 /**
- * One inference worker thread as the pool sees it: questions in flight, each with a deadline, and the guarantee that
- * every question is answered: with the reply, with the thread's error, or with WorkerCrashedError when it stops. A
- * thread that misses a deadline is taken for hung and killed.
+ * One inference worker as the pool sees it, a thread or a process: questions in flight, each with a deadline, and the
+ * guarantee that every question is answered: with the reply, with the worker's error, or with WorkerCrashedError when it
+ * stops. A worker that misses a deadline is taken for hung and killed.
  */
 
-import { Worker } from "node:worker_threads";
-import { DeadlineExceededError, errorMessage, WorkerCrashedError } from "../errors.ts";
+import { DeadlineExceededError, WorkerCrashedError } from "../errors.ts";
 import type { RunTimes } from "../protocol/statistics.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { reviveError } from "./flat-error.ts";
@@ -16,7 +15,7 @@ import type {
   ModelSource,
   ToWorker,
 } from "./inference-messages.ts";
-import { NativeGate } from "./native-gate.ts";
+import type { OpenChannel, WorkerChannel } from "./worker-channel.ts";
 
 type Reply = Exclude<FromWorker, { kind: "started" } | { kind: "failed" }>;
 type Pending = {
@@ -28,49 +27,51 @@ type Pending = {
 /** A message before it has its number. */
 type Question = ToWorker extends infer M ? (M extends ToWorker ? Omit<M, "seq"> : never) : never;
 
-const ENTRY = new URL("./inference-worker.ts", import.meta.url);
-
 export class PoolWorker {
   readonly name: string;
-  /** Resolves when the thread takes messages; rejects when it stops before. */
+  /** Resolves when the worker takes messages; rejects when it stops before. */
   readonly started: Promise<void>;
-  /** Resolves with the reason once the thread is gone, after everything in flight was answered. */
+  /** Resolves with the reason once the worker is gone, after everything in flight was answered. */
   readonly stopped: Promise<string>;
-  /** Resolves when the thread itself has ended, which may be long after it was given up. */
+  /** Resolves when the worker itself has ended, which may be long after it was given up. */
   readonly exited: Promise<void>;
-  /** Model ids this thread can run. */
+  /** Model ids this worker can run. */
   readonly models = new Set<string>();
   /** Runs posted and not answered. */
   runsInFlight = 0;
-  /** Loads in progress. Loading blocks the thread: no runs should be sent meanwhile. */
+  /** Loads in progress. Loading blocks the worker: no runs should be sent meanwhile. */
   loads = 0;
   alive = true;
   /** Of the runs in flight, which end in their order. */
   readonly #expectedMs: number[] = [];
   #runBeganAt = 0;
-  readonly #gate = new NativeGate();
-  readonly #thread: Worker;
+  readonly #channel: WorkerChannel;
   /** A handful. No map: see lib/serving/deadlines.ts on collections that come and go with requests. */
   #pending: Pending[] = [];
   readonly #ended = Promise.withResolvers<string>();
   readonly #ready = Promise.withResolvers<void>();
+  readonly #exited = Promise.withResolvers<void>();
   #seq = 0;
 
-  constructor(name: string) {
+  constructor(name: string, open: OpenChannel) {
     this.name = name;
     this.started = this.#ready.promise;
     this.started.catch(() => {});
     this.stopped = this.#ended.promise;
-    this.#thread = new Worker(ENTRY, { name, workerData: { gate: this.#gate.memory } });
-    this.#thread.on("message", (message: FromWorker) => this.#receive(message));
-    this.#thread.on("error", (error: unknown) => this.#end(errorMessage(error)));
-    this.#thread.on("messageerror", (error) => this.kill(`unreadable message: ${error.message}`));
-    this.exited = new Promise((resolve) => {
-      this.#thread.on("exit", (code) => {
-        this.#end(`exit code ${code}`);
-        resolve();
-      });
+    this.exited = this.#exited.promise;
+    this.#channel = open(name, {
+      message: (message) => this.#receive(message),
+      failed: (reason) => this.kill(reason),
+      exited: (reason) => {
+        this.#end(reason);
+        this.#exited.resolve();
+      },
     });
+  }
+
+  /** Of its own process; undefined for a thread. */
+  get pid(): number | undefined {
+    return this.#channel.pid;
   }
 
   async load(
@@ -94,7 +95,7 @@ export class PoolWorker {
     if (this.models.delete(id)) await this.#ask({ kind: "unload", id }, [], timeoutMs);
   }
 
-  /** Transfers the buffers of `feeds`: the caller must own them and not touch them again. */
+  /** May transfer the buffers of `feeds`: the caller must own them and not touch them again. */
   async run(
     id: string,
     feeds: Tensor[],
@@ -124,25 +125,21 @@ export class PoolWorker {
     return others.reduce((sum, ms) => sum + ms, leftMs);
   }
 
-  /** Lets the thread release its sessions and end; kills it when that takes too long. */
+  /** Lets the worker release its sessions and end; kills it when that takes too long. */
   async close(timeoutMs: number): Promise<void> {
     if (this.alive) await this.#ask({ kind: "close" }, [], timeoutMs).catch(() => {});
     if (this.kill("closed")) await this.exited;
   }
 
-  /** Gives the thread up. Whether it ends at once; if it is inside the runtime, it ends when it comes out. */
+  /** Gives the worker up. Whether it ends at once; a thread inside the runtime ends when it comes out. */
   kill(reason: string): boolean {
     this.#end(reason);
-    // A thread that never comes out must not keep the process alive.
-    this.#thread.unref();
-    const outside = this.#gate.shut();
-    if (outside) void this.#thread.terminate();
-    return outside;
+    return this.#channel.abandon();
   }
 
-  /** For a process that is exiting: keeps the thread from entering the runtime, and waits while it is inside. */
+  /** For a process that is exiting: keeps the worker from doing harm then. */
   haltForExit(timeoutMs: number): void {
-    if (!this.#gate.shut()) this.#gate.waitUntilOutside(timeoutMs);
+    this.#channel.haltForExit(timeoutMs);
   }
 
   #ask(question: Question, transfer: ArrayBuffer[], timeoutMs: number): Promise<Reply> {
@@ -157,7 +154,7 @@ export class PoolWorker {
       }, timeoutMs);
       this.#pending.push({ seq, resolve, reject, timer });
       try {
-        this.#thread.postMessage({ ...question, seq }, transfer);
+        this.#channel.post({ ...question, seq }, transfer);
       } catch (error) {
         this.#settle(seq)?.reject(error as Error);
       }

@@ -1,11 +1,13 @@
 /**
- * A pool of inference threads, each holding a session of every loaded model, or of those it was chosen for. It hands runs to idle threads, replaces
- * a thread that stopped (with its models, after a back-off), repeats what the dead thread had in flight once, and
- * loads new models thread after thread so that the others go on answering.
+ * A pool of inference workers, each holding a session of every loaded model, or of those it was chosen for. It hands
+ * runs to idle workers, replaces one that stopped (with its models, after a back-off), repeats what the dead one had in
+ * flight once, and loads new models worker after worker so that the others go on answering. Workers are threads, or
+ * processes, whose native aborts take nothing else along.
  *
- * Copies per run: none here. Feeds are transferred to the thread and read there in place; ONNX Runtime writes its
- * outputs into fresh ArrayBuffers (its own copy, inside the binding), which are transferred back. What a retry needs
- * cannot be in a transferred buffer, so a run takes a function that assembles the feeds anew.
+ * Copies per run: none here where workers are threads. Feeds are transferred to the thread and read there in place; ONNX
+ * Runtime writes its outputs into fresh ArrayBuffers (its own copy, inside the binding), which are transferred back. Where
+ * workers are processes, both are copied through a socket. What a retry needs cannot be in a transferred buffer, so a run
+ * takes a function that assembles the feeds anew.
  */
 
 import {
@@ -30,7 +32,10 @@ import {
 import { type InstanceName, modelId } from "./model-name.ts";
 import { type LoadOptions, Placement } from "./placement.ts";
 import { PoolWorker } from "./pool-worker.ts";
+import { ProcessChannel } from "./process-channel.ts";
+import { ThreadChannel } from "./thread-channel.ts";
 import { within } from "./within.ts";
+import type { Isolation, OpenChannel } from "./worker-channel.ts";
 
 export type { LoadedModel, ModelSource } from "./inference-messages.ts";
 export { type InstanceName, type ModelName, modelId } from "./model-name.ts";
@@ -49,12 +54,19 @@ export type PoolOptions = {
    * (together about 60 µs) between one run and the next. @default 2
    */
   runsPerWorker?: number;
+  /** What workers are. @default "thread" */
+  isolation?: Isolation;
 };
 
 /** `idle`: a thread would begin at once; `room`: it would wait behind one run; `none`: all are full. */
 export type Capacity = "idle" | "room" | "none";
 
 type Waiter = { id: string; grant(worker: PoolWorker): void; refuse(error: Error): void };
+
+const CHANNELS: Readonly<Record<Isolation, OpenChannel>> = {
+  thread: (name, events) => new ThreadChannel(name, events),
+  process: (name, events) => new ProcessChannel(name, events),
+};
 
 const CLOSE_TIMEOUT_MS = 2000;
 /** How long an exiting process waits for a thread to leave the runtime. */
@@ -79,7 +91,13 @@ export class InferencePool {
   #started = 0;
 
   constructor(options: PoolOptions) {
-    this.#options = { runTimeoutMs: 30_000, loadTimeoutMs: 60_000, runsPerWorker: 2, ...options };
+    this.#options = {
+      runTimeoutMs: 30_000,
+      loadTimeoutMs: 60_000,
+      runsPerWorker: 2,
+      isolation: "thread",
+      ...options,
+    };
     for (let i = 0; i < options.workers; i++) this.#spawn();
     process.once("exit", this.#onExit);
   }
@@ -296,7 +314,8 @@ export class InferencePool {
   }
 
   #spawn(): void {
-    const worker = new PoolWorker(`inference-${++this.#started}`);
+    const open = CHANNELS[this.#options.isolation];
+    const worker = new PoolWorker(`inference-${++this.#started}`, open);
     const bornAt = performance.now();
     this.#workers.add(worker);
     this.#threads.add(worker);
