@@ -213,6 +213,33 @@ describe("readiness", () => {
     expect(errorType(await failure(server.ready("n")))).toBe("MODEL_NOT_FOUND");
   });
 
+  it("waits for the first versions of a model, and not for those loaded beside one that answers", async () => {
+    const { version } = catalog;
+    let asked = Promise.withResolvers<void>();
+    let granted = Promise.withResolvers<void>();
+    catalog.version = async (...of) => {
+      asked.resolve();
+      await granted.promise;
+      return version(...of);
+    };
+    const whileLoading = async () => {
+      const synced = server.sync();
+      await asked.promise;
+      const readiness = await server.ready();
+      granted.resolve();
+      await synced;
+      [asked, granted] = [Promise.withResolvers(), Promise.withResolvers()];
+      return readiness;
+    };
+    await publish("m", 10);
+    expect(await whileLoading()).toEqual({ ready: false, reason: "loading m/1" });
+    await publish("m", 20);
+    expect(await whileLoading()).toEqual({ ready: true, reason: "serving m/1; loading m/2" });
+    await publish("n", 10);
+    expect(await whileLoading()).toEqual({ ready: false, reason: "loading n/1" });
+    expect((await server.ready()).ready).toBe(true);
+  });
+
   it("survives a registry that does not answer, with what was loaded", async () => {
     await publish("m", 10);
     await server.sync();

@@ -110,6 +110,8 @@ export class ModelServer {
   #refreshStartedAt = Number.NEGATIVE_INFINITY;
   #nextRefresh: Promise<void> | undefined;
   #synced = false;
+  /** Whether what was to be served at the start has been loaded, or has failed to. */
+  #settled = false;
   #lastSyncError: string | undefined;
   #draining = false;
   /** How often a version has been loaded here. */
@@ -143,6 +145,7 @@ export class ModelServer {
   async sync(): Promise<void> {
     await this.#refresh();
     await Promise.all(this.#transitions.values());
+    this.#settled = true;
   }
 
   /**
@@ -685,11 +688,16 @@ export class ModelServer {
     const named = (state: string) =>
       held.flatMap(({ name, version }) => (version.state === state ? [name] : [])).join(", ");
     const [loaded, loading, failed] = [named("ready"), named("loading"), named("failed")];
-    if (loading) return { ready: false, reason: `loading ${loading}` };
+    // A version that is loaded beside one that answers keeps no request from this node.
+    const awaited =
+      !this.#settled ||
+      [...this.#models.values()].some((model) => model.isLoading && !model.readyVersions().length);
+    if (loading && awaited) return { ready: false, reason: `loading ${loading}` };
     const failures = failed ? `could not load ${failed}` : "";
     const none = this.#models.size === 0 ? "no model has been published" : "no version is to be served";
     if (!loaded) return { ready: false, reason: failures || none };
-    return { ready: true, reason: [`serving ${loaded}`, failures].filter(Boolean).join("; ") };
+    const more = [loading && `loading ${loading}`, failures].filter(Boolean);
+    return { ready: true, reason: [`serving ${loaded}`, ...more].join("; ") };
   }
 }
 

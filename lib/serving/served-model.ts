@@ -114,6 +114,11 @@ export class ServedModel {
     return held?.state === "ready" ? held.ready : undefined;
   }
 
+  /** Whether a version is on its way. */
+  get isLoading(): boolean {
+    return [...this.versions.values()].some(({ state }) => state === "loading");
+  }
+
   /** Loaded versions, oldest first. */
   readyVersions(): ReadyVersion[] {
     return [...this.versions.values()]
