@@ -1,6 +1,6 @@
 /**
- * `ModelConfigResponse`: how a model is served, as Triton's `model_config.proto` numbers it. The table has the fields
- * that lib/oip/model-config.ts may print, and only those.
+ * `ModelConfigResponse`: how a model is served, as Triton's `model_config.proto` numbers it. The tables have the fields
+ * that lib/oip/model-config.ts may print, and only those; inference.proto has the same.
  */
 
 import type { OipModelConfig } from "../model-config.ts";
@@ -65,29 +65,31 @@ const WARMUP_INPUT: MessageTable = {
   random_data: [4, "bool"],
 };
 
-const MODEL_CONFIG: MessageTable = {
+const OPTIMIZATION: MessageTable = {
+  execution_accelerators: [4, { gpu_execution_accelerator: [1, { name: [1, "string"] }] }],
+};
+
+/** Of each of the forms a configuration may have. */
+type Fields<T> = T extends unknown ? keyof T : never;
+
+const MODEL_CONFIG: Readonly<Record<Fields<OipModelConfig>, MessageTable[string]>> = {
   name: [1, "string"],
   platform: [2, "string"],
   version_policy: [3, VERSION_POLICY],
   max_batch_size: [4, "int32"],
   input: [5, { name: [1, "string"], data_type: [2, DATA_TYPE], dims: [4, "int64"] }],
-  output: [
-    6,
-    { name: [1, "string"], data_type: [2, DATA_TYPE], dims: [3, "int64"], label_filename: [4, "string"] },
-  ],
-  instance_group: [7, { name: [1, "string"], count: [2, "int32"], gpus: [3, "int32"], kind: [4, KIND] }],
-  default_model_filename: [8, "string"],
+  output: [6, { name: [1, "string"], data_type: [2, DATA_TYPE], dims: [3, "int64"] }],
+  instance_group: [7, { name: [1, "string"], count: [2, "int32"], kind: [4, KIND] }],
   dynamic_batching: [
     11,
     {
-      preferred_batch_size: [1, "int32"],
       max_queue_delay_microseconds: [2, "uint64"],
-      preserve_ordering: [3, "bool"],
       priority_levels: [4, "uint64"],
       default_priority_level: [5, "uint64"],
       default_queue_policy: [6, QUEUE_POLICY],
     },
   ],
+  optimization: [12, OPTIMIZATION],
   parameters: [14, mapOf({ string_value: [1, "string"] })],
   ensemble_scheduling: [15, { step: [1, STEP] }],
   model_warmup: [

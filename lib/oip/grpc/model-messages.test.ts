@@ -62,6 +62,24 @@ test("shapes of a model that does not batch are whole", () => {
   });
 });
 
+test("the configuration of an ensemble has its steps", () => {
+  const steps = [
+    { name: "scaled", inputs: { x: "x" }, outputs: { y: "z" } },
+    { name: "scored", model: "m", version: "12", inputs: { a: "z", b: "x" }, outputs: { p: "y" } },
+    { name: "last", model: "n", version: "production", inputs: { a: "y" }, outputs: { p: "q" } },
+  ];
+  const config = modelConfig({ ...METADATA, steps }, {}, DEFAULTS);
+  const { config: read } = methods.ModelConfig.responseDeserialize(printModelConfig(config)) as {
+    config: object;
+  };
+  expect(read).toMatchObject(config);
+  expect(read).toMatchObject({
+    ensemble_scheduling: {
+      step: [{ model_version: -1 }, { model_version: 12, input_map: { a: "z", b: "x" } }, {}],
+    },
+  });
+});
+
 test("statistics say what their JSON says", () => {
   const [duration, more] = [
     { count: 3, ns: Number.MAX_SAFE_INTEGER },
