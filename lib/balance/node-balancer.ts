@@ -83,15 +83,15 @@ export class NodeBalancer {
    */
   choose<C extends Candidate>(candidates: readonly C[], question: Question, failed?: string): C {
     const now = this.#options.now();
-    const others = failed === undefined ? candidates : candidates.filter(({ id }) => id !== failed);
-    const possible = others.length > 0 ? others : candidates;
-    const ready = possible.filter(({ id }) => !this.#peerOf(id).lacks(question.subject, now));
-    if (question.affinity !== undefined) return this.#keeperOf(question.affinity, ready, possible, now);
+    const possible = failed === undefined ? candidates : others(candidates, failed);
+    if (question.affinity !== undefined) return this.#keeperOf(question.affinity, possible, question, now);
     const open: C[] = [];
-    for (const candidate of ready) {
-      const reason = this.#avoided(candidate, now);
+    for (const candidate of possible) {
+      const peer = this.#peerOf(candidate.id);
+      if (peer.lacks(question.subject, now)) continue;
+      const reason = peer.avoided(now, SILENT_MS);
       if (reason === undefined) open.push(candidate);
-      else if (this.#try(candidate, reason, now)) return candidate;
+      else if (this.#try(peer, reason, now)) return candidate;
     }
     return this.#soonest(open.length > 0 ? open : possible, question.rows);
   }
@@ -160,26 +160,28 @@ export class NodeBalancer {
    * The node of a key. A slow one keeps its keys, as what it remembers for them is worth a wait; one that does not
    * answer loses them to the next, until it does.
    */
-  #keeperOf<C extends Candidate>(key: string, ready: readonly C[], possible: readonly C[], now: number): C {
-    let among = ready.filter((candidate) => {
-      const reason = this.#avoided(candidate, now);
-      return reason !== "silent" && reason !== "draining";
+  #keeperOf<C extends Candidate>(key: string, possible: readonly C[], { subject }: Question, now: number): C {
+    let among = possible.filter(({ id }) => {
+      const peer = this.#peerOf(id);
+      const reason = peer.avoided(now, SILENT_MS);
+      return reason !== "silent" && reason !== "draining" && !peer.lacks(subject, now);
     });
     while (among.length > 0) {
       const keeper = this.#rendezvous.choose(key, among);
-      const reason = this.#avoided(keeper, now);
-      if (reason !== "timeouts" || this.#try(keeper, reason, now)) return keeper;
+      const peer = this.#peerOf(keeper.id);
+      const reason = peer.avoided(now, SILENT_MS);
+      if (reason !== "timeouts" || this.#try(peer, reason, now)) return keeper;
       among = among.filter((candidate) => candidate !== keeper);
     }
     return this.#rendezvous.choose(key, possible);
   }
 
   #soonest<C extends Candidate>(candidates: readonly C[], rows: number): C {
-    const remote = candidates.filter(({ local }) => !local);
-    const local = candidates.find((candidate) => candidate.local);
-    if (remote.length === 0) return local!;
-    const [best, bestMs] = this.#betterOfTwo(remote, rows);
-    if (!local) return best;
+    const at = candidates.findIndex(({ local }) => local);
+    if (at < 0) return this.#betterOfTwo(candidates, rows)[0];
+    const local = candidates[at]!;
+    if (candidates.length === 1) return local;
+    const [best, bestMs] = this.#betterOfTwo(candidates.toSpliced(at, 1), rows);
     const ownMs = this.#expectedMs(this.#peerOf(local.id), this.ownLoad?.(), rows);
     return ownMs <= bestMs * LOCAL_FACTOR ? local : best;
   }
@@ -209,13 +211,8 @@ export class NodeBalancer {
     return Math.max(0, (load?.waitMs ?? 0) + sentSince * rowMs) + rows * rowMs;
   }
 
-  #avoided({ id }: Candidate, now: number): AvoidReason | undefined {
-    return this.#peerOf(id).avoided(now, SILENT_MS);
-  }
-
   /** Whether it is time to see how the node does. A silent or stopping one will be heard of without. */
-  #try({ id }: Candidate, reason: AvoidReason, now: number): boolean {
-    const peer = this.#peerOf(id);
+  #try(peer: Peer, reason: AvoidReason, now: number): boolean {
     const due = now - peer.triedAt >= TRY_MS && peer.inFlight === 0;
     if (!due || (reason !== "slow" && reason !== "timeouts")) return false;
     peer.triedAt = now;
@@ -263,4 +260,10 @@ export class NodeBalancer {
     }
     return peer;
   }
+}
+
+/** All but one; that one, where it is alone. */
+function others<C extends Candidate>(candidates: readonly C[], nodeID: string): readonly C[] {
+  const left = candidates.filter(({ id }) => id !== nodeID);
+  return left.length > 0 ? left : candidates;
 }
