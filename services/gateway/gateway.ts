@@ -116,6 +116,7 @@ export class Gateway {
           interceptors: accessLog ? [accessLogInterceptor(accessLog)] : [],
         },
         (method, type, error) => this.#logger.error(`gRPC ${method} failed (${type})`, error),
+        (...said) => this.#logger.debug("gRPC:", ...said),
       );
     if (config.tls)
       this.#tls = new TlsWatch(config.tls, {

@@ -3,6 +3,7 @@
  * still answered; then streams and watches end, and no new calls are taken.
  */
 
+import { setLogger } from "@grpc/grpc-js";
 import { GrpcServer, type GrpcServerOptions } from "../../lib/grpc/server.ts";
 import type { TlsMaterial } from "../../lib/http/tls-files.ts";
 import type { Backend } from "./backend.ts";
@@ -14,7 +15,15 @@ export class GrpcGateway {
   readonly #health: GrpcHealth;
   readonly #server: GrpcServer;
 
-  constructor(backend: Backend, options: GrpcServerOptions, onFault: FaultListener) {
+  /** @param log hears what the library has to say, of this process's other uses of it too */
+  constructor(
+    backend: Backend,
+    options: GrpcServerOptions,
+    onFault: FaultListener,
+    log: (...said: unknown[]) => void,
+  ) {
+    // Else it would print every header it cannot read on standard error, as often as a client sends one.
+    setLogger({ error: log, info: log, debug: log });
     this.#inference = new GrpcService(backend, onFault);
     this.#health = new GrpcHealth(backend, [OIP_SERVICE]);
     this.#server = new GrpcServer(options, [this.#inference, this.#health]);
