@@ -57,13 +57,8 @@ async function modelFolder(path: string, model: string): Promise<ModelFolder | u
   if (!entries) return undefined;
   const versions: VersionFolder[] = [];
   for (const { name, stats } of entries)
-    if (stats.isDirectory() && VERSION.test(name)) {
-      const versionPath = join(path, name);
-      const marks = await marksIn(versionPath, 0);
-      const files = marks.flatMap(({ file }) => (file.includes("/") ? [] : file));
-      const fingerprint = marks.map(({ text }) => text).join("\n");
-      versions.push({ number: Number(name), path: versionPath, files, fingerprint });
-    }
+    if (stats.isDirectory() && VERSION.test(name))
+      versions.push(await versionFolder(join(path, name), Number(name)));
   const files = entries.filter(({ stats }) => stats.isFile());
   return {
     model,
@@ -72,6 +67,13 @@ async function modelFolder(path: string, model: string): Promise<ModelFolder | u
     files: files.map(({ name }) => name),
     fingerprint: files.map(({ name, stats }) => mark(name, stats)).join("\n"),
   };
+}
+
+/** A version's folder as it is now. */
+export async function versionFolder(path: string, number: number): Promise<VersionFolder> {
+  const marks = await marksIn(path, 0);
+  const files = marks.flatMap(({ file }) => (file.includes("/") ? [] : file));
+  return { number, path, files, fingerprint: marks.map(({ text }) => text).join("\n") };
 }
 
 /** Of every file in a folder, by its path there. */

@@ -289,3 +289,50 @@ test("an ensemble that changes needs a version of its own", async () => {
   await settle();
   expect((await registry.get("e")).versions).toEqual([1, 2]);
 });
+
+test("a file that changes while it is read is read again before anything is published", async () => {
+  await put("m/1/model.onnx", "a");
+  const { importModel } = options;
+  let reads = 0;
+  const restless = new RepositoryFolders({
+    ...options,
+    importModel: async (task) => {
+      const read = await importModel(task);
+      if (++reads === 1) await put("m/1/model.onnx", "b");
+      return read;
+    },
+  });
+  for (let look = 0; look < 5; look++) await restless.sync();
+  const { artifacts } = await registry.version("m", "1");
+  expect(Buffer.from(await store.artifacts.get(artifacts.onnx.digest)).toString()).toBe("b");
+  expect(restless.states()).toEqual([]);
+});
+
+test("an unload that fails for now is tried again", async () => {
+  await put("m/1/model.onnx", "a");
+  await settle();
+  let isAway = true;
+  const setLoaded = registry.setLoaded.bind(registry);
+  registry.setLoaded = (model, loaded) =>
+    isAway ? Promise.reject(new StoreUnavailableError("put", "away")) : setLoaded(model, loaded);
+  await rename(join(directory, "models/m"), join(directory, "away"));
+  for (let look = 0; look < 4; look++) expect(await folders.sync()).toBe(true);
+  isAway = false;
+  await settle();
+  expect((await registry.get("m")).unloaded).toBe(true);
+});
+
+test("of a name in two directories the first counts, and the other is named", async () => {
+  await put("m/1/model.onnx", "a");
+  await mkdir(join(directory, "more/m/1"), { recursive: true });
+  await writeFile(join(directory, "more/m/1/model.onnx"), "b");
+  folders = new RepositoryFolders({
+    ...options,
+    directories: [...options.directories, join(directory, "more")],
+  });
+  await settle();
+  expect(imported).toEqual(["m/1/model.onnx"]);
+  expect(folders.states()).toMatchObject([
+    { model: "m", version: "", reason: expect.stringContaining("more/m is left out") },
+  ]);
+});
