@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { type Child, Children } from "./children.ts";
 
 const DEADLINE_MS = 120_000;
@@ -72,4 +73,46 @@ describe("a child of a benchmark", () => {
     expect(() => process.kill(pid, 0)).toThrow("ESRCH");
     expect(() => children.start({ name: "late", command: "true", args: [] })).toThrow("ending");
   });
+
+  // What has left the group is found in /proc.
+  (process.platform === "linux" ? test : test.skip)(
+    "is paused and ended together with descendants that have made a group of their own",
+    async () => {
+      const script = `
+        const { spawn } = require("node:child_process");
+        const { pid } = spawn(process.execPath, ["-e", "setInterval(() => {}, 1e3)"], { detached: true, stdio: "ignore" });
+        console.log(JSON.stringify({ pid }));
+        process.stdin.resume();`;
+      const children = new Children(10_000);
+      const child = children.start({ name: "test-leaver", command: process.execPath, args: ["-e", script] });
+      const { pid } = await child.message<{ pid: number }>(DEADLINE_MS);
+      child.pause();
+      expect(await eventually(() => stateOf(pid), "T")).toBe("T");
+      child.resume();
+      expect(await eventually(() => stateOf(pid), "S")).toBe("S");
+      await children.close();
+      expect(await eventually(() => stateOf(pid), undefined)).toBeUndefined();
+    },
+  );
 });
+
+/** As the kernel has it, `T` being stopped; undefined once it is gone, or dead and only not yet asked after. */
+function stateOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const state = stat.slice(stat.lastIndexOf(")") + 2)[0];
+    return state === "Z" ? undefined : state;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The last value read, as soon as it is the wanted one. */
+async function eventually<T>(read: () => T, wanted: T): Promise<T> {
+  const until = performance.now() + DEADLINE_MS;
+  for (;;) {
+    const value = read();
+    if (value === wanted || performance.now() > until) return value;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

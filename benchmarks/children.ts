@@ -1,6 +1,6 @@
 /**
  * Child processes of a benchmark: contestants, servers, the load generator. Each runs in a process group of its
- * own, so that pausing and stopping reach its workers too. Children speak lines; every wait has a deadline; what
+ * own, so that pausing and stopping reach its workers too; so they do those that have left the group. Children speak lines; every wait has a deadline; what
  * a child says on stderr goes to a log file whose end is quoted when it fails. `withChildren` leaves none behind.
  */
 
@@ -9,6 +9,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { BENCH_DIRECTORY } from "./peers/peers.ts";
+import { descendantsOf, type ProcessIdentity, signalProcess } from "./process-tree.ts";
 
 const LOG_DIRECTORY = join(BENCH_DIRECTORY, "logs");
 const MAX_WAITING_LINES = 10_000;
@@ -43,6 +44,7 @@ export class Child {
   #lines: string[] = [];
   #waiter: Waiter | undefined;
   #ended = false;
+  #descendants: ProcessIdentity[] = [];
 
   constructor({ name, command, args, env }: ChildCommand) {
     this.name = name;
@@ -121,12 +123,14 @@ export class Child {
     return this.message<T>(deadlineMs);
   }
 
-  /** Takes the processor from the whole group until `resume`. */
+  /** Takes the processor from it and from all that descend from it until `resume`. */
   pause(): void {
     this.#signal("SIGSTOP");
+    this.#signalDescendants("SIGSTOP");
   }
 
   resume(): void {
+    this.#signalDescendants("SIGCONT");
     this.#signal("SIGCONT");
   }
 
@@ -134,17 +138,20 @@ export class Child {
   async stop(termGraceMs: number): Promise<void> {
     if (!this.#ended) {
       this.resume();
+      this.#findDescendants();
       this.#process.stdin?.end();
       this.#signal("SIGTERM");
       await this.#endsWithin(termGraceMs);
     }
-    // Also reaches what an ended leader left in its group.
+    // Also reaches what an ended leader left behind.
     this.#signal("SIGKILL");
+    for (const descendant of this.#descendants) signalProcess(descendant, "SIGKILL");
     await this.#endsWithin(KILL_GRACE_MS);
   }
 
   /** For exit handlers, where nothing can be awaited. */
   kill(): void {
+    this.#signalDescendants("SIGKILL");
     this.#signal("SIGKILL");
   }
 
@@ -164,6 +171,16 @@ export class Child {
     } catch {
       // The group is gone: nothing left to signal.
     }
+  }
+
+  /** Descendants, whatever group they are in; those of a dead parent are still known from before. */
+  #findDescendants(): void {
+    if (this.#process.pid !== undefined && !this.#ended) this.#descendants = descendantsOf(this.#process.pid);
+  }
+
+  #signalDescendants(signal: NodeJS.Signals): void {
+    this.#findDescendants();
+    for (const descendant of this.#descendants) signalProcess(descendant, signal);
   }
 
   async #endsWithin(graceMs: number): Promise<void> {

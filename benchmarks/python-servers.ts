@@ -71,7 +71,8 @@ const SERVERS = {
   },
   rayserve: {
     command: (port, workers) => ["python", script("rayserve_serve.py"), String(port), String(workers)],
-    env: { RAY_SERVE_THROUGHPUT_OPTIMIZED: "1", RAY_USAGE_STATS_ENABLED: "0" },
+    // Its workers would otherwise yield to the load generator.
+    env: { RAY_SERVE_THROUGHPUT_OPTIMIZED: "1", RAY_worker_niceness: "0", RAY_USAGE_STATS_ENABLED: "0" },
     path: "/",
     body: image,
   },
