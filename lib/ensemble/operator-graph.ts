@@ -5,7 +5,7 @@ import { GraphBuilder, type Value } from "../onnx/builder.ts";
 import { type Dim, OPSET } from "../onnx/graph.ts";
 import { writeModel } from "../onnx/proto.ts";
 import type { OperatorStep } from "../protocol/ensembles.ts";
-import type { TensorSpec } from "../tensor/tensor.ts";
+import { elementCount, type TensorSpec } from "../tensor/tensor.ts";
 import { wiringOf } from "./dataflow.ts";
 import type { OperatorRule } from "./operators/rule.ts";
 import { OPERATORS } from "./operators/table.ts";
@@ -17,6 +17,7 @@ export type OperatorGraph = {
   model: () => Uint8Array;
 };
 
+const MAX_ELEMENTS = 2 ** 28;
 /** What a free first dimension is called: all tensors of a graph that have one count the same rows by it. */
 const ROWS = "rows";
 
@@ -74,11 +75,23 @@ function built(
   where: string,
 ): Value[] {
   try {
-    return build(graph, inputs, options);
+    const results = build(graph, inputs, options);
+    for (const { shape } of results) assertSize(shape);
+    return results;
   } catch (error) {
     const { reason } = (error instanceof InvalidModelError ? error.data : {}) as { reason?: string };
     throw new InvalidModelError(where, reason ?? errorMessage(error));
   }
+}
+
+/** One row of it would not fit any machine's memory; free sizes count 1. */
+function assertSize(shape: readonly Dim[]): void {
+  const elements = elementCount(shape.map((size) => (typeof size === "number" ? size : 1)));
+  if (elements > MAX_ELEMENTS)
+    throw new InvalidModelError(
+      "operator",
+      `${elements} elements in a row, expected at most ${MAX_ELEMENTS}`,
+    );
 }
 
 const dimOf =

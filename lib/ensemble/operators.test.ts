@@ -294,6 +294,11 @@ describe("operators of ensembles", () => {
       "received a negative count",
     ],
     [
+      { operator: "resize", size: [16384, 16384] },
+      { name: "x", datatype: "FP32", shape: [-1, 8, 8, 3] },
+      "805306368 elements in a row",
+    ],
+    [
       { operator: "mean", weights: [1, 2] },
       { name: "x", datatype: "FP32", shape: [-1, 8] },
       "2 weights for 1 tensors",

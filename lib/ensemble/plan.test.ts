@@ -1,8 +1,12 @@
-import { InferenceSession } from "onnxruntime-node";
+import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import { InvalidModelError } from "../errors.ts";
 import type { Ensemble, EnsembleStep, ModelStep, OperatorStep } from "../protocol/ensembles.ts";
 import type { ModelSignature } from "../protocol/models.ts";
-import type { TensorSpec } from "../tensor/tensor.ts";
+import { RandomStream } from "../random/stream.ts";
+import { fromOrt, toOrt } from "../runtime/ort-tensor.ts";
+import type { Tensor, TensorSpec } from "../tensor/tensor.ts";
+import { wiringOf } from "./dataflow.ts";
+import { executePlan, type RunNode } from "./execution.ts";
 import { planEnsemble } from "./plan.ts";
 import { readEnsemble } from "./read-ensemble.ts";
 
@@ -138,3 +142,77 @@ describe("steps that do not fit", () => {
     );
   });
 });
+
+test("200 random graphs of operators give together what they give one by one", async () => {
+  const pool = ["add", "multiply", "max", "subtract", "mean"] as const;
+  for (let seed = 0; seed < 200; seed++) {
+    const random = RandomStream.named(seed, "operators");
+    const tensors = ["x", "z"];
+    const steps: EnsembleStep[] = Array.from({ length: 2 + random.below(6) }, (_, i) => {
+      const pick = () => tensors[random.below(tensors.length)]!;
+      const [a, b, name] = [pick(), pick(), `t${i}`];
+      tensors.push(name);
+      // A model every now and then: what waits for it must not be joined with what does not.
+      if (random.below(4) === 0) return model(`m${i}`, a, name);
+      const first = { operator: pool[random.below(pool.length)]!, inputs: [a, b] };
+      return { name: `o${i}`, operators: [first, { operator: "tanh", outputs: [name] }] };
+    });
+    const reads = new Set(steps.flatMap((step) => wiringOf(step).reads));
+    const inputs = ["x", "z"].filter((name) => reads.has(name)).map((name) => spec(name));
+    const outputs = tensors
+      .slice(2)
+      .filter((name) => !reads.has(name))
+      .map((name) => spec(name));
+    const written = readEnsemble({ inputs, outputs, steps: steps.toSorted(() => random.below(3) - 1) });
+    const values = inputs.map(({ name }, i) => ({
+      ...spec(name, [2, 4]),
+      data: Float32Array.from({ length: 8 }, () => random.normal() + i),
+    }));
+    const plan = planEnsemble(written, () => signature);
+    const together = await executePlan(plan, values, undefined, running(runNode));
+    // Each step on its own, in the order they were thought of.
+    const made = new Map<string, Tensor>(values.map((tensor) => [tensor.name, tensor]));
+    for (const step of steps) {
+      const alone = planEnsemble(
+        {
+          inputs: wiringOf(step).reads.map((name) => spec(name)),
+          outputs: wiringOf(step).writes.map((name) => spec(name)),
+          steps: [step],
+        },
+        () => signature,
+      );
+      const given = alone.inputs.map(({ name }) => made.get(name)!);
+      for (const tensor of await executePlan(alone, given, undefined, running(runNode)))
+        made.set(tensor.name, tensor);
+    }
+    for (const tensor of together) {
+      const expected = made.get(tensor.name)!.data as Float32Array;
+      // The runtime may fuse neighbours into kernels that round once where two round twice.
+      for (const [i, value] of (tensor.data as Float32Array).entries())
+        expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(1e-6);
+    }
+  }
+}, 120_000);
+
+const running = (run: RunNode) => ({
+  run,
+  what: "it",
+  deadlineMs: Number.POSITIVE_INFINITY,
+  now: () => 0,
+  after: () => ({ cancel() {} }),
+});
+
+/** Operators by the runtime; the model is `y = 1 - x`. */
+const runNode: RunNode = async (node, tensors) => {
+  if (node.kind === "model") {
+    const { data } = tensors.get(node.reads[0]!)!;
+    return [{ ...spec(node.writes[0]!, [2, 4]), data: (data as Float32Array).map((x) => 1 - x) }];
+  }
+  const session = await InferenceSession.create(node.graph.model(), { logSeverityLevel: 4 });
+  const results = await session.run(
+    Object.fromEntries([...tensors].map(([name, tensor]) => [name, toOrt(tensor) as OrtTensor])),
+  );
+  const outputs = node.writes.map((name) => fromOrt(name, results[name]!));
+  await session.release();
+  return outputs;
+};

@@ -1,4 +1,6 @@
-import { InvalidInputError } from "../errors.ts";
+import { InvalidInputError, InvalidModelError } from "../errors.ts";
+import { RandomStream } from "../random/stream.ts";
+import { planEnsemble } from "./plan.ts";
 import { MAX_STEPS, readEnsemble } from "./read-ensemble.ts";
 
 const image = { name: "image", datatype: "UINT8", shape: [-1, 4, 4, 3] };
@@ -174,4 +176,89 @@ describe("reading an ensemble", () => {
     const { steps } = readEnsemble(odd);
     expect(Object.entries((steps[0] as { inputs: object }).inputs)).toEqual([["__proto__", "__proto__"]]);
   });
+
+  test("20,000 specifications with something wrong are read, or refused as input, and never anything else", () => {
+    const random = RandomStream.named(1, "specifications");
+    const whole = {
+      inputs: [image],
+      outputs: [scores, { name: "label", datatype: "BYTES", shape: [-1] }],
+      steps: [
+        { ...pre },
+        { ...classify, version: "3" },
+        {
+          name: "post",
+          operators: [
+            { operator: "topK", k: 1, inputs: ["scores"], outputs: ["best", "at"] },
+            { operator: "reshape", shape: [-1], inputs: ["at"] },
+            { operator: "lookUp", values: ["a", "b"], outputs: ["label"] },
+            {
+              operator: "pad",
+              before: [0, 1],
+              after: [0, 0],
+              mode: "edge",
+              inputs: ["best"],
+              outputs: ["more"],
+            },
+          ],
+        },
+        { name: "end", operators: [{ operator: "flatten", inputs: ["more"], outputs: ["last"] }] },
+      ],
+    };
+    const odd = [
+      null,
+      0,
+      -1,
+      1.5,
+      Number.NaN,
+      "",
+      "x",
+      "image",
+      true,
+      [],
+      {},
+      [null],
+      { a: 1 },
+      "__proto__",
+      [[1]],
+      1e308,
+    ];
+    let read = 0;
+    for (let i = 0; i < 20_000; i++) {
+      const wrong = structuredClone(whole) as unknown;
+      for (let faults = 1 + random.below(2); faults > 0; faults--) spoil(wrong, random, odd);
+      try {
+        const ensemble = readEnsemble(wrong);
+        read++;
+        // What is read can be planned, or is refused as a model.
+        planEnsemble(ensemble, () => undefined);
+      } catch (error) {
+        if (!(error instanceof InvalidInputError || error instanceof InvalidModelError)) {
+          expect({ wrong: JSON.stringify(wrong), error }).toBeUndefined();
+        }
+      }
+    }
+    expect(read).toBeGreaterThan(0);
+  });
 });
+
+/** Replaces, removes, adds or doubles something somewhere inside. */
+function spoil(value: unknown, random: RandomStream, odd: readonly unknown[]): void {
+  const places: [Record<string, unknown>, string][] = [];
+  const visit = (node: unknown): void => {
+    if (typeof node !== "object" || node === null) return;
+    for (const key of Object.keys(node)) {
+      places.push([node as Record<string, unknown>, key]);
+      visit((node as Record<string, unknown>)[key]);
+    }
+  };
+  visit(value);
+  const [node, key] = places[random.below(places.length)]!;
+  const what = random.below(4);
+  if (what === 0) delete node[key];
+  else if (what === 1) node[`${key}s`] = node[key];
+  else if (what === 2) node[key] = structuredClone(odd[random.below(odd.length)]);
+  else {
+    const [other, from] = places[random.below(places.length)]!;
+    node[key] = structuredClone(other[from]);
+  }
+}

@@ -61,7 +61,7 @@ function readSpec(value: unknown, field: string): TensorSpec {
   if (!isDatatype(datatype)) return refuse(`${field}.datatype`, datatype, `one of ${DATATYPES.join(", ")}`);
   const isSize = (size: unknown) =>
     Number.isInteger(size) && (size === -1 || ((size as number) > 0 && (size as number) <= MAX_SIZE));
-  if (!Array.isArray(shape) || shape.length > MAX_RANK || !shape.every(isSize))
+  if (!Array.isArray(shape) || shape.length > MAX_RANK || !Array.from(shape).every(isSize))
     refuse(`${field}.shape`, shape, `at most ${MAX_RANK} sizes from 1, or -1 for any`);
   return { name: tensorName(name, `${field}.name`), datatype, shape: [...(shape as number[])] };
 }
@@ -156,7 +156,7 @@ function names(value: unknown, field: string, least: number, most: number): stri
       value,
       least === most ? `${least} tensor name(s)` : `${least} to ${most} tensor names`,
     );
-  return value.map((name, i) => tensorName(name, `${field}[${i}]`));
+  return Array.from(value, (name, i) => tensorName(name, `${field}[${i}]`));
 }
 
 function tensorName(value: unknown, field: string): string {
@@ -168,5 +168,6 @@ function tensorName(value: unknown, field: string): string {
 function listOf(value: unknown, field: string, most: number, what: string): unknown[] {
   if (!Array.isArray(value) || value.length === 0 || value.length > most)
     return refuse(field, value, `an array of 1 to ${most} ${what}`);
-  return value;
+  // Holes too: what comes from within the process need not have been JSON.
+  return Array.from(value);
 }

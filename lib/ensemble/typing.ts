@@ -69,12 +69,17 @@ function typeModelStep(
   }
 }
 
-/** Whether one may be the other: equal types and ranks, and sizes that are equal or free. */
-function fits(a: TensorSpec, b: TensorSpec): boolean {
+/**
+ * Whether what is given may be what is taken: equal types and ranks, and sizes that are equal or free. An empty shape
+ * is a scalar's, or one that a model's file does not state.
+ */
+function fits(given: TensorSpec, taken: TensorSpec): boolean {
+  const { shape } = given;
+  if (given.datatype !== taken.datatype) return false;
+  if (shape.length === 0 || taken.shape.length === 0) return true;
   return (
-    a.datatype === b.datatype &&
-    a.shape.length === b.shape.length &&
-    a.shape.every((size, axis) => size === b.shape[axis] || size === -1 || b.shape[axis] === -1)
+    shape.length === taken.shape.length &&
+    shape.every((size, axis) => size === taken.shape[axis] || size === -1 || taken.shape[axis] === -1)
   );
 }
 

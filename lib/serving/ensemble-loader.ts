@@ -12,8 +12,9 @@ import type { ModelSignature } from "../protocol/models.ts";
 import type { InferencePool, InstanceName, LoadOptions } from "../runtime/worker-pool.ts";
 import { Batcher, type BatchPolicy, type BatchRunner } from "./batcher.ts";
 import type { Clock } from "./clock.ts";
-import { EnsembleVersion, type LoadedOperators, type PredictStep } from "./ensemble-version.ts";
+import { EnsembleVersion, type LoadedOperators } from "./ensemble-version.ts";
 import type { VersionStatistics } from "./statistics.ts";
+import type { PredictStep } from "./step-models.ts";
 
 export type EnsembleLoaderOptions = {
   pool: BatchRunner & Pick<InferencePool, "load" | "unload">;

@@ -9,19 +9,14 @@ import { executePlan, type RunNode } from "../ensemble/execution.ts";
 import type { Plan, PlanNode } from "../ensemble/plan.ts";
 import { DrainingError, InvalidModelError, QueueFullError } from "../errors.ts";
 import type { EnsembleStepMap, ModelStep } from "../protocol/ensembles.ts";
-import type { PredictRequest, PredictResponse } from "../protocol/inference.ts";
+import type { PredictRequest } from "../protocol/inference.ts";
 import type { LoadedModel, ModelName } from "../runtime/worker-pool.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Batcher, BatchPolicy, SubmitOptions } from "./batcher.ts";
 import type { Clock } from "./clock.ts";
 import { checkInputs } from "./request-check.ts";
 import type { VersionStatistics } from "./statistics.ts";
-
-/** What answers a step that is a model, wherever that is loaded. */
-export type PredictStep = (
-  request: PredictRequest,
-  options: { deadlineMs: number; signal: AbortSignal },
-) => Promise<PredictResponse>;
+import type { PredictStep } from "./step-models.ts";
 
 /** A graph of operators in the worker pool. */
 export type LoadedOperators = { loaded: LoadedModel; batcher: Batcher; release(): Promise<void> };

@@ -15,8 +15,9 @@ import { openStore } from "../store/open-store.ts";
 import type { Store } from "../store/store.ts";
 import type { Tensor, TensorSpec } from "../tensor/tensor.ts";
 import { systemClock } from "./clock.ts";
-import { ModelServer, type ModelServerOptions, type OtherNodes } from "./model-server.ts";
+import { ModelServer, type ModelServerOptions } from "./model-server.ts";
 import { PredictionCache } from "./prediction-cache.ts";
+import type { OtherNodes } from "./step-models.ts";
 
 const metrics = { increment() {}, set() {}, observe() {} };
 let directory: string;

@@ -13,7 +13,7 @@ import {
   ModelNotReadyError,
   MoietyError,
 } from "../errors.ts";
-import type { Ensemble, ModelStep } from "../protocol/ensembles.ts";
+import type { Ensemble } from "../protocol/ensembles.ts";
 import type {
   ModelMetadata,
   PredictRequest,
@@ -22,12 +22,7 @@ import type {
   VersionState,
 } from "../protocol/inference.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
-import {
-  type ModelRecord,
-  type ModelSignature,
-  type ModelVersion,
-  PRODUCTION_ALIAS,
-} from "../protocol/models.ts";
+import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
 import type { RolloutReport } from "../protocol/rollout.ts";
 import type { NodeLoad } from "../protocol/node-load.ts";
 import type { ModelStatistics } from "../protocol/statistics.ts";
@@ -38,7 +33,7 @@ import { Batcher, type BatchPolicy, type SubmitOptions } from "./batcher.ts";
 import { cacheKey } from "./cache-key.ts";
 import type { Clock } from "./clock.ts";
 import { EnsembleLoader } from "./ensemble-loader.ts";
-import type { PredictStep } from "./ensemble-version.ts";
+import { EnsembleVersion } from "./ensemble-version.ts";
 import { instanceKey, loadOptionsOf } from "./instance-options.ts";
 import { LoadMeter } from "./load-meter.ts";
 import type { PredictionCache } from "./prediction-cache.ts";
@@ -47,6 +42,7 @@ import type { FailedCanary } from "./rollout.ts";
 import { Rollouts } from "./rollouts.ts";
 import { type HeldVersion, type ReadyVersion, ServedModel, type VersionQueue } from "./served-model.ts";
 import { VersionStatistics } from "./statistics.ts";
+import { type OtherNodes, type PredictStep, StepModels } from "./step-models.ts";
 
 /** What the server needs of the registry. Both calls must end by themselves. */
 export interface ModelCatalog {
@@ -54,14 +50,6 @@ export interface ModelCatalog {
   version(model: string, version: number): Promise<ModelVersion>;
   /** The specification of a version that is an ensemble. @default there are none */
   ensemble?(model: string, version: string): Promise<Ensemble>;
-}
-
-/** Other nodes, for steps of ensembles whose models are not here. */
-export interface OtherNodes {
-  /** Undefined: there is none to ask. */
-  predict: (...step: Parameters<PredictStep>) => ReturnType<PredictStep> | undefined;
-  /** Whether one of them serves it. */
-  serve(model: string, version: string | undefined): Promise<boolean>;
 }
 
 export type ModelServerOptions = {
@@ -104,6 +92,7 @@ export class ModelServer {
   readonly #transitions = new Map<string, Promise<void>>();
   readonly #unloading = new Map<VersionQueue, ModelName>();
   readonly #ensembles: EnsembleLoader;
+  readonly #stepModels: StepModels;
   readonly #rollouts: Rollouts;
   #refreshing: Promise<void> = Promise.resolve();
   /** When the newest refresh began to read, and whether one waits to. */
@@ -119,10 +108,16 @@ export class ModelServer {
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
+    this.#stepModels = new StepModels({
+      loaded: (model, version) => this.#held(model, version)?.loaded.signature,
+      record: (model) => this.#models.get(model)?.record,
+      version: (...of) => options.catalog.version(...of),
+      otherNodes: options.otherNodes,
+    });
     this.#ensembles = new EnsembleLoader({
       ...options,
       specification: async (model, version) => options.catalog.ensemble?.(model, version),
-      signatureOf: (step) => this.#signatureOf(step),
+      signatureOf: (step) => this.#stepModels.signatureOf(step),
       predictStep: (request, terms) => this.#predictStep(request, terms),
     });
     this.#meter = new LoadMeter(options.clock);
@@ -205,7 +200,7 @@ export class ModelServer {
     if (model === undefined) return this.#nodeReadiness();
     try {
       const found = this.#find(model, version) ?? (await this.#findAfterRefresh(model, version));
-      const lacking = await this.#lackingStep(found);
+      const lacking = await this.#stepModels.lacking(found.ensemble?.modelSteps ?? []);
       if (lacking) return { ready: false, reason: lacking };
       return { ready: true, reason: `version ${found.name.version} is loaded` };
     } catch (error) {
@@ -296,10 +291,14 @@ export class ModelServer {
     this.#draining = true;
     this.#rollouts.close();
     const serving = [...this.#models.values()].flatMap((model) => model.readyVersions());
+    const queues = [...serving.map(({ batcher }) => batcher), ...this.#unloading.keys()];
+    const { clock } = this.#options;
+    const startedAt = clock.now();
     // The steps of ensembles are predictions too: they are taken until no ensemble is in work.
-    await Promise.all(serving.map(({ ensemble }) => ensemble?.idle(timeoutMs)));
-    const batchers = [...serving.map(({ batcher }) => batcher), ...this.#unloading.keys()];
-    await Promise.all(batchers.map((batcher) => batcher.drain(timeoutMs)));
+    const ensembles = queues.filter((queue) => queue instanceof EnsembleVersion);
+    await Promise.all(ensembles.map((ensemble) => ensemble.idle(timeoutMs)));
+    const leftMs = Math.max(0, timeoutMs - (clock.now() - startedAt));
+    await Promise.all(queues.map((queue) => queue.drain(leftMs)));
     await this.#options.pool.drain(timeoutMs);
     this.#options.cache?.close();
     await this.#options.pool.close();
@@ -448,29 +447,6 @@ export class ModelServer {
     if (!held) return this.#options.otherNodes?.predict(request, terms) ?? this.predict(request, terms);
     const deadlineMs = this.#deadlineMs(request, terms);
     return this.#counted(request, (async () => this.#share(held, request, { ...terms, deadlineMs }))());
-  }
-
-  /** What a step's model takes and gives, by what is loaded here, else by the registry. */
-  async #signatureOf({ model, version }: ModelStep): Promise<ModelSignature | undefined> {
-    const held = this.#held(model, version);
-    if (held) return held.loaded.signature;
-    const record = this.#models.get(model)?.record;
-    if (!record) return undefined;
-    const named = version ?? PRODUCTION_ALIAS;
-    const number = /^\d+$/.test(named) ? Number(named) : record.aliases[named];
-    const found = number ?? (version === undefined ? record.latestVersion : undefined);
-    if (found === undefined || !record.versions.includes(found)) return undefined;
-    return (await this.#options.catalog.version(model, found)).signature;
-  }
-
-  /** Why an ensemble does not answer although it is loaded: a step whose model is loaded nowhere. */
-  async #lackingStep({ ensemble }: ReadyVersion): Promise<string | undefined> {
-    for (const { name, model, version } of ensemble?.modelSteps ?? []) {
-      if (this.#held(model, version) || (await this.#options.otherNodes?.serve(model, version))) continue;
-      const what = version === undefined ? `'${model}'` : `'${model}' version '${version}'`;
-      return `model ${what} of step '${name}' is not loaded on any node`;
-    }
-    return undefined;
   }
 
   /** Unknown here may mean published a moment ago: the registry decides. */

@@ -7,7 +7,7 @@ import type { ServiceBroker } from "moleculer";
 import { questionOf } from "../../lib/balance/question.ts";
 import { DeadlineExceededError, errorType } from "../../lib/errors.ts";
 import type { PredictResponse } from "../../lib/protocol/inference.ts";
-import type { OtherNodes } from "../../lib/serving/model-server.ts";
+import type { OtherNodes } from "../../lib/serving/step-models.ts";
 import { balancerOf } from "../../mixins/balance.ts";
 import { callOf } from "../../mixins/config.ts";
 import { isWorthRetrying } from "../../mixins/retry.ts";

@@ -56,7 +56,10 @@ export const EXTENT = {
 };
 
 export function isList(value: unknown, accepts: (item: unknown) => boolean): value is unknown[] {
-  return Array.isArray(value) && value.length > 0 && value.length <= MAX_LENGTH && value.every(accepts);
+  // Holes too, which `every` passes over.
+  return (
+    Array.isArray(value) && value.length > 0 && value.length <= MAX_LENGTH && Array.from(value).every(accepts)
+  );
 }
 
 /** Whose mistake it is is added by whoever knows the operator's place. */
