@@ -121,6 +121,24 @@ test("shares what names no version, or production, and nothing else; each answer
   expect((await status("shared")).rollout).toBeUndefined();
 });
 
+test("keeps the requests of one affinity key with one version, over HTTP", async () => {
+  await publish("sticky", [affineModel({ scale: 10 }), affineModel({ scale: 20 })]);
+  await rollOutReady("sticky", { canary: { version: 2, weight: 0.5 } });
+  const body = JSON.stringify({
+    parameters: { cache: false },
+    inputs: [{ name: "x", shape: [1, 3], datatype: "FP32", data: [1, 2, 3] }],
+  });
+  const ask = async (key: string) => {
+    const headers = { "X-Affinity-Key": key };
+    const response = await fetch(`${url}/v2/models/sticky/infer`, { method: "POST", body, headers });
+    return ((await response.json()) as Answer).model_version;
+  };
+  const keys = Array.from({ length: 30 }, (_, n) => `user ${n}`);
+  const first = await Promise.all(keys.map(ask));
+  expect(new Set(first)).toEqual(new Set(["1", "2"]));
+  for (let n = 0; n < 5; n++) expect(await Promise.all(keys.map(ask))).toEqual(first);
+});
+
 test("names classes as the version that answered does", async () => {
   const names = (of: string) => Array.from({ length: 10 }, (_, n) => `${of}${n}`);
   await publish("named", [convolutionalModel(1), convolutionalModel(1)], [names("v1-"), names("v2-")]);
@@ -166,6 +184,9 @@ test("takes a canary back that fails, while every caller is answered", async () 
       reason: expect.stringMatching(/requests \(\d.*%\) failed, more than/),
     },
   ]);
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  expect(metrics).toMatch(/^moiety_rollout_rollbacks\{[^}]*cause="errorRate"[^}]*\} 1\b/m);
+  expect(metrics).toMatch(/^moiety_rollout_canary_requests\{[^}]*outcome="EXECUTION_FAILED"/m);
   for (let n = 0; n < 20; n++) expect((await lookUp("failing", 500)).json.model_version).toBe("1");
   expect((await lookUp("failing", 500, "2")).status).toBe(500);
 });
