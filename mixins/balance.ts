@@ -9,7 +9,7 @@
 
 import type { ActionHandler, ActionSchema, Context, Middleware, ServiceBroker, Strategies } from "moleculer";
 import { NodeBalancer } from "../lib/balance/node-balancer.ts";
-import { questionOf } from "../lib/balance/question.ts";
+import { isTelling, questionOf } from "../lib/balance/question.ts";
 import { errorType } from "../lib/errors.ts";
 import { readNodeLoad } from "../lib/protocol/node-load.ts";
 import { printFrom } from "./buckets.ts";
@@ -80,8 +80,8 @@ function sent(handler: Handler, ctx: Context<unknown, Meta>): Promise<unknown> {
   const balancer = balancerOf(ctx.broker);
   const nodeID = ctx.nodeID!;
   const call = balancer.began(nodeID, questionOf(ctx.params));
-  const ended = (failure?: string): void => {
-    balancer.ended(call, failure);
+  const ended = (failure?: string, telling = true): void => {
+    balancer.ended(call, failure, telling);
     const load = ctx.meta[LOAD];
     if (load === undefined) return;
     delete ctx.meta[LOAD];
@@ -89,7 +89,7 @@ function sent(handler: Handler, ctx: Context<unknown, Meta>): Promise<unknown> {
   };
   return handler(ctx).then(
     (answer) => {
-      ended();
+      ended(undefined, isTelling(answer));
       return answer;
     },
     (error: unknown) => {

@@ -98,8 +98,8 @@ describe("a call", () => {
 
 describe("a node", () => {
   test("that leaves a probe unanswered gets nothing until it answers one", () => {
-    const { balancer, clock, choices } = balanced();
-    for (const nodeID of ["a", "b"]) balancer.heard(nodeID, undefined, 1);
+    const { balancer, clock, choices, load } = balanced();
+    for (const nodeID of ["a", "b"]) balancer.heard(nodeID, load(0), 1);
     balancer.asked("a");
     clock.skip(500);
     expect(share(choices([A, B]), "a")).toBeGreaterThan(0.2);
@@ -150,8 +150,22 @@ describe("a node", () => {
     expect(share(choices([A, B, C]), "a")).toBeGreaterThan(0.1);
   });
 
+  test("is not slow for answering from its cache less often than others", () => {
+    const { balancer, clock, call, question } = balanced();
+    for (let i = 0; i < 40; i++) {
+      call("a", 300);
+      const cached = balancer.began("b", question());
+      clock.skip(1);
+      balancer.ended(cached, undefined, false);
+      if (i % 10 === 0) call("b", 300);
+    }
+    balancer.review(() => true);
+    expect(balancer.view().map(({ avoided }) => avoided)).toEqual([undefined, undefined]);
+  });
+
   test("that holds its calls while others answer is left alone", () => {
-    const { balancer, clock, call, choices, question } = balanced();
+    const { balancer, clock, call, choices, question, load } = balanced();
+    balancer.told("a", load(0));
     const held = balancer.began("a", question());
     clock.skip(1_500);
     balancer.review(() => true);

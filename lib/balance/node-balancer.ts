@@ -54,6 +54,8 @@ const STALLED_MS = 1_000;
 const TELLING_TIMEOUT_MS = 1_000;
 /** Errors that are made here: nothing came from the node. */
 const UNANSWERED = new Set(["REQUEST_TIMEOUT", "REQUEST_REJECTED", "CANCELLED"]);
+/** Errors of a node that takes no new calls. */
+const STOPPING = new Set(["DRAINING", "SERVICE_NOT_FOUND"]);
 const NEWEST = 0.05;
 /** Clocks are no finer than this. */
 const LEAST_MS = 0.01;
@@ -65,9 +67,8 @@ export class NodeBalancer {
   readonly #options: BalancerOptions;
   readonly #peers = new Map<string, Peer>();
   readonly #rendezvous = new Rendezvous();
-  /** How long answers take, by subject and over all. */
+  /** How long answers take, by subject. */
   readonly #typicalMs = new Map<string, number>();
-  #paceMs: number | undefined;
   /** What a row costs on nodes that do not say. */
   #rowMs = 1;
   /** What this process has to do, where it serves. */
@@ -104,8 +105,11 @@ export class NodeBalancer {
     return sent;
   }
 
-  /** @param failure the error's type; undefined when it went well */
-  ended(sent: SentCall, failure?: string): void {
+  /**
+   * @param failure the error's type; undefined when it went well
+   * @param telling whether how long it took says something of the node
+   */
+  ended(sent: SentCall, failure?: string, telling = true): void {
     const { peer, subject, rows, startedAt } = sent;
     const now = this.#options.now();
     const tookMs = now - startedAt;
@@ -113,9 +117,10 @@ export class NodeBalancer {
     if (failure === "REQUEST_TIMEOUT" && tookMs >= TELLING_TIMEOUT_MS) peer.timedOut(sent);
     if (failure !== undefined && UNANSWERED.has(failure)) return;
     peer.answered(now);
-    // What has no rows is no prediction: how long it takes says nothing of those.
-    if (failure === undefined && rows > 0) peer.took(tookMs / this.#learned(subject, tookMs));
-    else if (failure === "DRAINING") peer.drains(now);
+    if (failure === undefined) {
+      // What has no rows is no prediction.
+      if (telling && rows > 0) peer.took(tookMs, this.#learned(subject, tookMs));
+    } else if (STOPPING.has(failure)) peer.drains(now);
     else if (failure === "MODEL_NOT_READY") peer.notReady(subject, now);
   }
 
@@ -140,15 +145,16 @@ export class NodeBalancer {
   review(isKnown: (nodeID: string) => boolean): void {
     for (const nodeID of this.#peers.keys()) if (!isKnown(nodeID)) this.#peers.delete(nodeID);
     const now = this.#options.now();
-    const usual = this.#usualSlowness();
+    const usual = this.#usual();
     for (const peer of this.#peers.values())
-      peer.slow = this.#isStalled(peer, now) || this.#isSlow(peer, usual);
+      peer.slow = this.#isStalled(peer, now) || (usual !== undefined && isSlow(peer, usual));
   }
 
-  /** The nodes that calls went to, or that were heard of. */
+  /** The nodes that calls went to, or that say what they have to do. */
   view(): PeerView[] {
     const now = this.#options.now();
-    return [...this.#peers].map(([nodeID, peer]) => ({
+    const serving = [...this.#peers].filter(([, { load, outcomes }]) => load || outcomes.size > 0);
+    return serving.map(([nodeID, peer]) => ({
       nodeID,
       expectedMs: this.#expectedMs(peer, peer.load, 1),
       avoided: peer.avoided(now, SILENT_MS),
@@ -219,15 +225,10 @@ export class NodeBalancer {
     return true;
   }
 
-  #isSlow({ slowness }: Peer, usual: number): boolean {
-    if (slowness === undefined || this.#paceMs === undefined) return false;
-    return slowness > usual * SLOW_FACTOR && (slowness - usual) * this.#paceMs > SLOW_EXCESS_MS;
-  }
-
-  /** The median of all nodes; of two the quicker one's. */
-  #usualSlowness(): number {
-    const all = [...this.#peers.values()].flatMap(({ slowness }) => slowness ?? []).sort((a, b) => a - b);
-    return all[Math.floor((all.length - 1) / 2)] ?? 0;
+  /** The node in the middle by slowness; of two the quicker one. */
+  #usual(): Peer | undefined {
+    const all = [...this.#peers.values()].filter(({ slowness }) => slowness !== undefined);
+    return all.sort((a, b) => a.slowness! - b.slowness!)[Math.floor((all.length - 1) / 2)];
   }
 
   #isStalled(peer: Peer, now: number): boolean {
@@ -244,7 +245,6 @@ export class NodeBalancer {
    * not change.
    */
   #learned(subject: string, tookMs: number): number {
-    this.#paceMs = towards(this.#paceMs, tookMs, NEWEST);
     if (this.#typicalMs.size >= MAX_SUBJECTS && !this.#typicalMs.has(subject)) this.#typicalMs.clear();
     const known = this.#typicalMs.get(subject) ?? Math.max(tookMs, LEAST_MS);
     const typical = Math.max(LEAST_MS, tookMs > known ? known * (1 + STEP) : known * (1 - 3 * STEP));
@@ -266,4 +266,9 @@ export class NodeBalancer {
 function others<C extends Candidate>(candidates: readonly C[], nodeID: string): readonly C[] {
   const left = candidates.filter(({ id }) => id !== nodeID);
   return left.length > 0 ? left : candidates;
+}
+
+/** By far, not by trifles. */
+function isSlow({ slowness = 0, excessMs }: Peer, usual: Peer): boolean {
+  return slowness > usual.slowness! * SLOW_FACTOR && excessMs - usual.excessMs > SLOW_EXCESS_MS;
 }

@@ -35,6 +35,8 @@ export class Peer {
   rowsInLoad = 0;
   /** How long its answers take, as a multiple of what is typical of what was asked; undefined before the first. */
   slowness: number | undefined;
+  /** How much longer than typical, in ms. */
+  excessMs = 0;
   slow = false;
   lastAnswerAt = Number.NEGATIVE_INFINITY;
   /** When it was last sent a call although it is left alone. */
@@ -91,10 +93,12 @@ export class Peer {
     this.#timeouts = 0;
   }
 
-  /** @param ratio how long an answer took, as a multiple of what is typical */
-  took(ratio: number): void {
+  /** How long an answer took, and what is typical of it. */
+  took(ms: number, typicalMs: number): void {
     // Where answers are rare, each is news.
-    this.slowness = this.slow ? ratio : towards(this.slowness, ratio, NEWEST);
+    const before = this.slow ? undefined : this.slowness;
+    this.excessMs = towards(before === undefined ? undefined : this.excessMs, ms - typicalMs, NEWEST);
+    this.slowness = towards(before, ms / typicalMs, NEWEST);
   }
 
   timedOut(sent: Sent): void {

@@ -1,4 +1,7 @@
-/** What of a prediction decides which node gets it; read from whatever a caller sends, which is checked later. */
+/**
+ * What of a prediction decides which node gets it, read from whatever a caller sends, which is checked later; and what of
+ * an answer may be learnt from.
+ */
 
 export type Question = {
   /** Model and version as one name. */
@@ -29,4 +32,9 @@ export function rowsOf(inputs: unknown): number {
 
 function nameOf(value: unknown): string {
   return typeof value === "string" ? value.slice(0, MAX_NAME_CHARACTERS) : "";
+}
+
+/** Whether how long an answer took says something of its node: one from a cache does not. */
+export function isTelling(answer: unknown): boolean {
+  return (answer as { cached?: unknown } | null | undefined)?.cached !== true;
 }

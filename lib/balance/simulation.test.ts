@@ -43,7 +43,7 @@ class Node {
   run(onAnswer: () => void): void {
     const ended = this.meter.began(this, 1);
     this.#queue.push(() => {
-      ended();
+      ended(true);
       this.answered++;
       onAnswer();
     });

@@ -21,7 +21,7 @@ describe("LoadMeter", () => {
     const { meter, skip } = metered();
     const ended = [1, 2, 5].map((rows) => meter.began(MODEL, rows));
     skip(16);
-    for (const end of ended) end();
+    for (const end of ended) end(true);
     const { rows, rowMs } = meter.read();
     expect(rows).toBe(0);
     expect(rowMs).toBeGreaterThan(1.9);
@@ -35,7 +35,7 @@ describe("LoadMeter", () => {
     for (let i = 0; i < 100; i++) {
       const end = meter.began(MODEL, 1);
       skip(4);
-      end();
+      end(true);
       skip(96);
     }
     expect(meter.read().rowMs).toBeGreaterThan(3.5);
@@ -51,7 +51,7 @@ describe("LoadMeter", () => {
     const { meter, skip } = metered();
     const end = meter.began(MODEL, 1);
     skip(2);
-    end();
+    end(true);
     meter.began(MODEL, 1);
     const waits = [8, 90, 900, 2_000].map((ms) => {
       skip(ms);
@@ -61,14 +61,24 @@ describe("LoadMeter", () => {
     expect(waits[3]! / waits[0]!).toBeGreaterThan(50);
   });
 
+  test("does not take refusals for work that was quick", () => {
+    const { meter, skip } = metered();
+    const end = meter.began(MODEL, 1);
+    skip(10);
+    end(true);
+    const { rowMs } = meter.read();
+    for (let i = 0; i < 100; i++) meter.began(MODEL, 1)(false);
+    expect(meter.read()).toEqual({ rows: 0, waitMs: 0, rowMs });
+  });
+
   test("counts rows of each model by what they take", () => {
     const { meter, skip } = metered();
     const light = meter.began(MODEL, 100);
     skip(10);
-    light();
+    light(true);
     const heavy = meter.began(OTHER, 1);
     skip(100);
-    heavy();
+    heavy(true);
     meter.began(MODEL, 1);
     const lightMs = meter.read().waitMs;
     meter.began(OTHER, 1);

@@ -14,12 +14,10 @@ const MEMORY_MS = 2_000;
 const KNOWN_ROWS = 1;
 /** Fewer rows than this in memory are of long ago. */
 const FADED_ROWS = 1e-3;
-/** Versions remembered, those unloaded among them; beyond, what is not active is forgotten. */
-const MAX_VERSIONS = 10_000;
 
 export class LoadMeter {
   readonly #clock: Clock;
-  readonly #versions = new Map<object, Version>();
+  readonly #versions = new WeakMap<object, Version>();
   /** Those that were asked in the last seconds: a reading looks at no others. */
   readonly #active = new Set<Version>();
   /** When none is active. */
@@ -31,23 +29,24 @@ export class LoadMeter {
 
   /**
    * @param key stands for a model version
-   * @returns to be called once the rows are answered, well or not
+   * @returns to be called once when they leave. What was refused or given up took no part in the work, and would make it
+   * look easy
    */
-  began(key: object, rows: number): () => void {
+  began(key: object, rows: number): (answered: boolean) => void {
     const now = this.#clock.now();
     let version = this.#versions.get(key);
     if (!version) {
       version = { rows: 0, busyMs: 0, answered: 0, rowMs: undefined, at: now };
-      if (this.#versions.size >= MAX_VERSIONS) this.#versions.clear();
       this.#versions.set(key, version);
     }
     const counted = version;
     this.#advance(counted, now);
     this.#active.add(counted);
     counted.rows += rows;
-    return () => {
+    return (answered) => {
       this.#advance(counted, this.#clock.now());
       counted.rows -= rows;
+      if (!answered) return;
       counted.answered += rows;
       counted.rowMs = rowMsOf(counted);
     };

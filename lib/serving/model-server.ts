@@ -340,14 +340,14 @@ export class ModelServer {
       : this.#meter.began(ready.batcher, request.inputs[0]?.shape[0] || 1);
     return answer.then(
       ({ looked, ...response }) => {
-        ended();
+        ended(true);
         const tookMs = clock.now() - startedAt;
         statistics.answered(tookMs);
         if (looked) statistics.lookedUp(response.cached, tookMs);
         return response;
       },
       (error: unknown) => {
-        ended();
+        ended(false);
         statistics.failed(errorType(error), clock.now() - startedAt);
         throw error;
       },

@@ -67,7 +67,7 @@ function offer(broker: ServiceBroker, { serviceMs, lacks }: Behaviour, asked: st
           const ended = meter.began(broker, 1);
           last = last.then(() => new Promise((resolve) => setTimeout(resolve, serviceMs)));
           await last;
-          ended();
+          ended(true);
           return broker.nodeID;
         },
       },
