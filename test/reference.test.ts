@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { VARIABLES } from "../lib/config.ts";
 import { OPERATORS } from "../lib/ensemble/operators/table.ts";
+import { readEnsemble } from "../lib/ensemble/read-ensemble.ts";
 import { ACTIVATIONS } from "../lib/nn/activations/table.ts";
 import { CONSTRAINTS } from "../lib/nn/constraints.ts";
 import { LAYERS } from "../lib/nn/layers/table.ts";
@@ -113,6 +114,12 @@ describe("the reference", () => {
   test("lists every operator of ensembles, and no other", () => {
     const listed = table("Ensembles").flatMap(([operators]) => operators!.split(", ").map(plain));
     expect(listed.sort()).toEqual(Object.keys(OPERATORS).sort());
+  });
+
+  test("shows an ensemble that can be read", () => {
+    const [, , section] = REFERENCE.split(/^(## Ensembles)$/m);
+    const [, example] = /```json\n(.*?)```/s.exec(section!)!;
+    expect(readEnsemble(JSON.parse(example!)).steps).toHaveLength(4);
   });
 
   test("lists every action, and no other", () => {

@@ -309,6 +309,38 @@ describe("an ensemble", () => {
     expect(valuesOf(await server.predict(ask("pinned")))).toEqual([11, 21, 31]);
   });
 
+  it("keeps loaded the versions that it pins, whatever their model's policy is", async () => {
+    await publishAffine("m", 10);
+    await publish("pinned", [step("s", "m", "x", "y", "1")]);
+    await server.sync();
+    for (const scale of [20, 30, 40]) {
+      await publishAffine("m", scale);
+      await server.sync();
+    }
+    expect((await server.states("m")).map(({ version }) => version).sort()).toEqual(["1", "3", "4"]);
+    expect(valuesOf(await server.predict(ask("pinned")))).toEqual([11, 21, 31]);
+    // Pinned before its model's policy had it loaded at all.
+    await publish("late", [step("s", "m", "x", "y", "2")]);
+    await server.sync();
+    await server.sync();
+    expect(valuesOf(await server.predict(ask("late")))).toEqual([21, 41, 61]);
+    await registry.setLoaded("pinned", false);
+    await server.sync();
+    await server.sync();
+    expect((await server.states("m")).map(({ version }) => version).sort()).toEqual(["2", "3", "4"]);
+  });
+
+  it("may be tried beside production as any version", async () => {
+    await publishAffine("m", 10);
+    await publish("e", [step("s", "m", "x", "y")]);
+    await publish("e", [step("s", "m", "x", "z"), step("t", "m", "z", "y")]);
+    await registry.setAlias("e", "production", 1);
+    await registry.rollOut("e", { canary: { version: 2, weight: 1 } });
+    await server.sync();
+    const answer = await server.predict(ask("e"));
+    expect([answer.version, valuesOf(answer)]).toEqual(["2", [111, 211, 311]]);
+  });
+
   it("is not cached itself; its models' predictions are", async () => {
     await publishAffine("m", 10);
     await publish("e", [step("s", "m", "x", "y")]);

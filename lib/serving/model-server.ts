@@ -42,7 +42,7 @@ import type { FailedCanary } from "./rollout.ts";
 import { Rollouts } from "./rollouts.ts";
 import { type HeldVersion, type ReadyVersion, ServedModel, type VersionQueue } from "./served-model.ts";
 import { VersionStatistics } from "./statistics.ts";
-import { type OtherNodes, type PredictStep, StepModels } from "./step-models.ts";
+import { type OtherNodes, type PredictStep, pinnedVersions, StepModels } from "./step-models.ts";
 
 /** What the server needs of the registry. Both calls must end by themselves. */
 export interface ModelCatalog {
@@ -507,6 +507,19 @@ export class ModelServer {
       this.#rollouts.forget(name);
       for (const version of model.readyVersions()) this.#unload(version);
     }
+    this.#pin();
+  }
+
+  /** Keeps loaded, or loads, what loaded ensembles name by number. */
+  #pin(): void {
+    const steps = [...this.#models.values()]
+      .flatMap((model) => model.readyVersions())
+      .flatMap(({ ensemble }) => ensemble?.modelSteps ?? []);
+    for (const model of this.#models.values()) {
+      const before = model.pinned;
+      model.pinned = pinnedVersions(steps, model.record.model);
+      if (model.pinned.symmetricDifference(before).size > 0) this.#reconcile(model);
+    }
   }
 
   #reconcile(model: ServedModel): void {
@@ -547,6 +560,7 @@ export class ModelServer {
         // The registry may have moved on while this was loading.
         if (this.#models.get(name.model) === model) this.#reconcile(model);
         else this.#unload(ready);
+        if (isEnsemble) this.#pin();
       } catch (error) {
         if (this.#draining) return;
         const reason = errorMessage(error);

@@ -55,6 +55,8 @@ const LATEST_SERVED = 2;
 export class ServedModel {
   record: ModelRecord;
   readonly versions = new Map<number, HeldVersion>();
+  /** Versions that loaded ensembles name by number. */
+  pinned: ReadonlySet<number> = new Set();
   /** Alias to the version that answers for it now. */
   readonly #answering = new Map<string, number>();
 
@@ -62,7 +64,7 @@ export class ServedModel {
     this.record = record;
   }
 
-  /** Versions that should be loaded, and as what: "policy", alias names, "rollout". */
+  /** Versions that should be loaded, and as what: "policy", alias names, "rollout", "ensemble". */
   wanted(): Map<number, string> {
     const { aliases, rollout, unloaded } = this.record;
     const wanted = new Map<number, string>();
@@ -74,6 +76,7 @@ export class ServedModel {
     for (const version of this.#byPolicy()) add(version, "policy");
     for (const alias of Object.keys(aliases).sort()) add(aliases[alias]!, alias);
     for (const part of [rollout?.canary, rollout?.shadow]) if (part) add(part.version, "rollout");
+    for (const version of this.pinned) if (this.record.versions.includes(version)) add(version, "ensemble");
     return wanted;
   }
 

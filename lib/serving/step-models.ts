@@ -66,3 +66,12 @@ export class StepModels {
     return undefined;
   }
 }
+
+/** The versions of a model that steps name by number. */
+export function pinnedVersions(steps: readonly ModelStep[], model: string): Set<number> {
+  const pinned = new Set<number>();
+  for (const step of steps)
+    if (step.model === model && step.version !== undefined && /^\d+$/.test(step.version))
+      pinned.add(Number(step.version));
+  return pinned;
+}
