@@ -44,8 +44,9 @@ export async function closedLoop({
           resolve();
           return;
         }
-        const { bytes, digit } = requests[sent++ % requests.length]!;
-        asked = { sinceMs: now, digit };
+        const request = sent++ % requests.length;
+        const { bytes, digit } = requests[request]!;
+        asked = { sinceMs: now, digit, request };
         connection.send(bytes);
       };
       const connection = transport.open({

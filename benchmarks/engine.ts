@@ -1,9 +1,10 @@
 /**
  * Images per second through `inference.predict` with callers in the same process, against raw onnxruntime in a loop
- * with as many worker threads, each at its best: both are first tried with several batch sizes, or numbers of callers,
+ * with as many worker threads (`ort`) or one for each core (`ortcores`), each at its best: all are first tried with several batch sizes, or numbers of callers,
  * and measured with the fastest. `images`: every call carries one image; `batches`: every call carries several.
  */
 
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Child, Children } from "./children.ts";
 import { type Report, rotated } from "./report.ts";
@@ -17,6 +18,7 @@ export const ENGINE_PEERS: readonly string[] = ["ort"];
 const CONTESTANTS_DIRECTORY = join(import.meta.dirname, "contestants");
 const READY_DEADLINE_MS = 120_000;
 const ANSWER_GRACE_MS = 60_000;
+const ORT_BATCHES = [1, 4, 8, 16, 32, 64, 128, 256];
 const TRIAL_SHARE = 0.25;
 
 /** What a contestant is asked: `rows` images a run or call; `callers` that wait for one call each. */
@@ -34,20 +36,23 @@ const callersOf = (callers: readonly number[]): Setting[] => callers.map((n) => 
 /** @throws {Error} when a contestant fails or answers otherwise than onnxruntime */
 export async function measureEngine({ children, roster, report, rounds, durationMs }: Run): Promise<void> {
   const workers = inferenceWorkers();
-  const start = (name: string, args: readonly string[]): Child =>
+  const cores = availableParallelism();
+  const start = (name: string, script: string, threads: number, ...more: string[]): Child =>
     children.start({
       name: `engine-${name}`,
       command: process.execPath,
-      args: [join(CONTESTANTS_DIRECTORY, `engine-${name}.ts`), roster.onnxFile, String(workers), ...args],
+      args: [join(CONTESTANTS_DIRECTORY, script), roster.onnxFile, String(threads), ...more],
     });
-  const moiety = start("moiety", [roster.copyData("engine")]);
-  const ort = start("ort", []);
+  const moiety = start("moiety", "engine-moiety.ts", workers, roster.copyData("engine"));
+  const ort = start("ort", "engine-ort.ts", workers);
+  const ortcores = start("ortcores", "engine-ort.ts", cores);
   const contestants: Contestant[] = [
     { series: "engine.images.moiety", child: moiety, settings: callersOf([32, 64, 128, 256, 512]) },
     { series: "engine.batches.moiety", child: moiety, settings: rowsOf([8, 16, 32], 4 * workers) },
-    { series: "engine.images.ort", child: ort, settings: rowsOf([1, 4, 8, 16, 32, 64, 128, 256], workers) },
+    { series: "engine.images.ort", child: ort, settings: rowsOf(ORT_BATCHES, workers) },
+    { series: "engine.images.ortcores", child: ortcores, settings: rowsOf(ORT_BATCHES, cores) },
   ];
-  for (const child of [moiety, ort]) {
+  for (const child of [moiety, ort, ortcores]) {
     await child.message<{ ready: true }>(READY_DEADLINE_MS);
     child.pause();
   }
@@ -81,6 +86,6 @@ export async function measureEngine({ children, roster, report, rounds, duration
     }
   report.ratio("engine.images.vs.ort", "engine.images.moiety", "engine.images.ort");
   report.ratio("engine.batches.vs.ort", "engine.batches.moiety", "engine.images.ort");
-  await children.stop(moiety);
-  await children.stop(ort);
+  report.ratio("engine.images.vs.ortcores", "engine.images.moiety", "engine.images.ortcores");
+  for (const child of [moiety, ort, ortcores]) await children.stop(child);
 }

@@ -5,7 +5,7 @@
 
 import { fileURLToPath } from "node:url";
 import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
-import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
+import { type Endpoint, float32Bytes, JSON_HEADERS, RAW_HEADERS, uint8Bytes } from "./endpoint.ts";
 import { type DigitImage, IMAGE_PIXELS } from "./mnist.ts";
 import type { EndpointName } from "./paths.ts";
 
@@ -50,7 +50,7 @@ export function moietyEndpoints(
         }),
     },
     json: { ...json, body: asJson({ cache: false }) },
-    cached: { ...json, body: asJson({}) },
+    cached: { ...json, body: asJson({}), statisticsUrl: `${http}/v2/models/${model}/stats` },
     binary: {
       url,
       headers: { ...RAW_HEADERS, "Inference-Header-Content-Length": String(header.length) },
@@ -64,7 +64,7 @@ const EMPTY_IMAGE = new Uint8Array(IMAGE_PIXELS);
 
 /** Pixels as little-endian elements of the datatype. @throws {RangeError} for one that digits are not served in */
 function rawBytes(datatype: string, pixels: DigitImage["pixels"]): Uint8Array {
-  if (datatype === "UINT8") return pixels;
-  if (datatype === "FP32") return new Uint8Array(Float32Array.from(pixels).buffer);
+  if (datatype === "UINT8") return uint8Bytes(pixels);
+  if (datatype === "FP32") return float32Bytes(pixels);
   throw new RangeError(`an input of ${datatype}; expected UINT8 or FP32`);
 }

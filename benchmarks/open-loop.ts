@@ -42,8 +42,9 @@ export async function openLoop({
       const now = performance.now();
       if (now >= untilMs) tally.end(untilMs);
       while (idle.length > 0 && next < times.length && times[next]! <= now) {
-        const { bytes, digit } = requests[next % requests.length]!;
-        idle.pop()!({ sinceMs: times[next]!, digit }, bytes);
+        const request = next % requests.length;
+        const { bytes, digit } = requests[request]!;
+        idle.pop()!({ sinceMs: times[next]!, digit, request }, bytes);
         next++;
       }
     };

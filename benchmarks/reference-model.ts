@@ -6,13 +6,17 @@ import { IMAGE_PIXELS } from "./mnist.ts";
 /** Inputs of one run. */
 export type Feeds = Record<string, Tensor>;
 
+/** What the model's input holds. */
+export type ElementType = "uint8" | "float32";
+
 export type ReferenceModel = {
-  /** Pixels 0..255 of whole images, row-major, as the model takes them. */
-  feeds(pixels: Uint8Array): Feeds;
+  elementType: ElementType;
+  /** Pixels 0..255 of whole images, row-major; as float32 without a copy where the model takes those. */
+  feeds(pixels: Uint8Array | Float32Array): Feeds;
   /** Class scores [images, classes] in memory of their own. */
   run(feeds: Feeds): Promise<Float32Array>;
   /** Both: pixels in, class scores out. */
-  scores(pixels: Uint8Array): Promise<Float32Array>;
+  scores(pixels: Uint8Array | Float32Array): Promise<Float32Array>;
   close(): Promise<void>;
 };
 
@@ -29,18 +33,19 @@ export async function openReferenceModel(file: string, threads: number): Promise
     throw new Error(`${file}: input type ${type}, expected uint8 or float32`);
   if (shape.reduce((a, b) => a * b, 1) !== IMAGE_PIXELS)
     throw new Error(`${file}: input shape [${input.shape}], expected 784 pixels per image`);
-  const feeds = (pixels: Uint8Array): Feeds => {
+  const feeds = (pixels: Uint8Array | Float32Array): Feeds => {
     const dims = [pixels.length / IMAGE_PIXELS, ...shape];
-    return {
-      [name]:
-        type === "uint8"
-          ? new Tensor("uint8", pixels, dims)
-          : new Tensor("float32", Float32Array.from(pixels), dims),
-    };
+    if (type === "uint8")
+      return {
+        [name]: new Tensor("uint8", pixels instanceof Uint8Array ? pixels : Uint8Array.from(pixels), dims),
+      };
+    const floats = pixels instanceof Float32Array ? pixels : Float32Array.from(pixels);
+    return { [name]: new Tensor("float32", floats, dims) };
   };
   const run = async (inputs: Feeds): Promise<Float32Array> =>
     (await session.run(inputs))[output]!.data as Float32Array;
   return {
+    elementType: type,
     feeds,
     run,
     scores: (pixels) => run(feeds(pixels)),

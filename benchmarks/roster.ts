@@ -19,6 +19,9 @@ const IMAGES = 256;
 /** Share of digits a server with weights of its own must know. */
 const OWN_WEIGHTS_MIN_RIGHT = 0.9;
 const OWN_WEIGHTS: readonly ServerName[] = ["flask", "cluster"];
+/** What a path that is called cached must have of its answers from there. */
+const CACHED_MIN_SHARE = 0.99;
+const STATISTICS_DEADLINE_MS = 10_000;
 const SETTLE_DEADLINE_MS = 120_000;
 const SETTLE_LOAD_MS = 300;
 const LOAD_GRACE_MS = 60_000;
@@ -29,7 +32,8 @@ const FLASK_MODEL_DEADLINE_MS = 300_000;
 export type Load = Pick<LoadOrder, "connections" | "warmUpMs" | "durationMs" | "arrivals">;
 
 type Question = Pick<LoadOrder, "target" | "requests" | "minRight">;
-type Entry = { child: Child; questions: Map<EndpointName, Question> };
+type Asking = { question: Question; statisticsUrl: string | undefined };
+type Entry = { child: Child; asked: Map<EndpointName, Asking> };
 
 export class Roster {
   readonly #children: Children;
@@ -98,11 +102,17 @@ export class Roster {
 
   /** One measurement of a server that was stopped until now and is stopped again. @throws {Error} see `runLoad` */
   async turn({ server, endpoint }: Seat, load: Load): Promise<LoadResult> {
-    const { child, questions } = this.#entries.get(server)!;
-    const question = questions.get(endpoint)!;
+    const { child, asked } = this.#entries.get(server)!;
+    const { question, statisticsUrl } = asked.get(endpoint)!;
     child.resume();
     await this.#settle(child, question);
+    const hitsBefore = statisticsUrl === undefined ? 0 : await cacheHits(statisticsUrl);
     const result = await this.#order(question, load);
+    if (statisticsUrl !== undefined) {
+      const share = ((await cacheHits(statisticsUrl)) - hitsBefore) / result.requests;
+      if (share < CACHED_MIN_SHARE)
+        throw new Error(`only ${(share * 100).toFixed(1)}% of answers came from the cache`);
+    }
     child.pause();
     return result;
   }
@@ -132,25 +142,25 @@ export class Roster {
   async #enter(name: ServerName, server: Server, endpoints: readonly EndpointName[]): Promise<void> {
     const { child } = server;
     const own = OWN_WEIGHTS.includes(name);
-    const questions = new Map<EndpointName, Question>();
+    const asked = new Map<EndpointName, Asking>();
     try {
       for (const endpointName of endpoints) {
         const endpoint = server.endpoints[endpointName];
         if (!endpoint) throw new Error(`${name} has no way to be asked by ${endpointName}`);
-        const { body, ...target } = endpoint;
+        const { body, statisticsUrl, ...target } = endpoint;
         const requests = this.#images.map((image, i) => ({
           body: Buffer.from(body(image)).toString("base64"),
           digit: own ? image.digit : this.#referenceDigits[i]!,
         }));
         const question = { target, requests, minRight: own ? OWN_WEIGHTS_MIN_RIGHT : 1 };
         await this.#settle(child, question);
-        questions.set(endpointName, question);
+        asked.set(endpointName, { question, statisticsUrl });
       }
     } catch (error) {
       await this.#children.stop(child);
       throw error;
     }
-    this.#entries.set(name, { child, questions });
+    this.#entries.set(name, { child, asked });
     child.pause();
   }
 
@@ -189,6 +199,14 @@ export class Roster {
     await this.#children.stop(child);
     return FLASK_MODEL_FILE;
   }
+}
+
+async function cacheHits(statisticsUrl: string): Promise<number> {
+  const response = await fetch(statisticsUrl, { signal: AbortSignal.timeout(STATISTICS_DEADLINE_MS) });
+  const { model_stats } = (await response.json()) as {
+    model_stats: { inference_stats: { cache_hit: { count: number | string } } }[];
+  };
+  return model_stats.reduce((sum, { inference_stats }) => sum + Number(inference_stats.cache_hit.count), 0);
 }
 
 function endpointsOf(name: ServerName, seats: readonly Seat[]): EndpointName[] {

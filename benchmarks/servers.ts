@@ -7,7 +7,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Child, Children } from "./children.ts";
 import { BARE_GRPC_PATH, bareRequest } from "./contestants/bare-grpc.ts";
-import { type Endpoint, JSON_HEADERS, RAW_HEADERS } from "./endpoint.ts";
+import { type Endpoint, float32Bytes, JSON_HEADERS, RAW_HEADERS, uint8Bytes } from "./endpoint.ts";
 import { moietyEndpoints, type TensorMetadata } from "./moiety-endpoints.ts";
 import type { EndpointName } from "./paths.ts";
 import { MODEL } from "./published-model.ts";
@@ -20,7 +20,7 @@ const METADATA_DEADLINE_MS = 10_000;
 const LISTENING_DEADLINE_MS = 60_000;
 /** What Moiety's commands print once the model is served: where over HTTP and where over gRPC. */
 const SERVING_LINE = /^Serving on (http:\/\/\S+?:\d+) and, over gRPC, on (\S+?:\d+)/;
-const BARE_LINE = /^listening on (\S+) (\S+)$/;
+const BARE_LINE = /^listening on (\S+) (\S+) (uint8|float32)$/;
 
 export type Server = { child: Child; endpoints: Partial<Record<EndpointName, Endpoint>> };
 
@@ -31,12 +31,13 @@ export async function startBare(children: Children, onnx: string): Promise<Serve
     args: [join(CONTESTANTS_DIRECTORY, "bare-serve.ts"), onnx, String(inferenceWorkers())],
   });
   const line = await child.line((text) => BARE_LINE.test(text), LISTENING_DEADLINE_MS);
-  const [, http, grpc] = BARE_LINE.exec(line)!;
+  const [, http, grpc, elementType] = BARE_LINE.exec(line)!;
+  const bytesOf = elementType === "uint8" ? uint8Bytes : float32Bytes;
   const raw: Endpoint = {
     url: `${http}/raw`,
     headers: RAW_HEADERS,
     answers: "scores",
-    body: ({ pixels }) => pixels,
+    body: ({ pixels }) => bytesOf(pixels),
   };
   return {
     child,
@@ -52,7 +53,7 @@ export async function startBare(children: Children, onnx: string): Promise<Serve
         ...raw,
         url: `grpc://${grpc}${BARE_GRPC_PATH}`,
         answers: "message",
-        body: ({ pixels }) => bareRequest(pixels),
+        body: ({ pixels }) => bareRequest(bytesOf(pixels)),
       },
     },
   };

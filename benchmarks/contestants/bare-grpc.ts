@@ -1,20 +1,20 @@
 /**
  * The bare server over gRPC: grpc-js with one unary method whose messages are written by hand. A request holds the
- * pixels in field 1, an answer ten float32 scores in field 6, where a ModelInferResponse has its raw contents.
+ * image in field 1, an answer ten float32 scores in field 6, where a ModelInferResponse has its raw contents.
  */
 
 import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData } from "@grpc/grpc-js";
-import { IMAGE_PIXELS } from "../mnist.ts";
 
 export const BARE_GRPC_PATH = "/bare.Digits/Predict";
 const LENGTH_DELIMITED = 2;
 const PIXELS_TAG = (1 << 3) | LENGTH_DELIMITED;
 const SCORES_TAG = (6 << 3) | LENGTH_DELIMITED;
-/** A tag, and a length of two bytes. */
-const REQUEST_HEAD = Buffer.from([PIXELS_TAG, (IMAGE_PIXELS & 0x7f) | 0x80, IMAGE_PIXELS >> 7]);
+/** A tag, and a length that takes two bytes whether pixels are of one byte or four. */
+const REQUEST_HEAD_BYTES = 3;
 
-export function bareRequest(pixels: Uint8Array): Buffer {
-  return Buffer.concat([REQUEST_HEAD, pixels]);
+/** @param image the bytes of what the model takes */
+export function bareRequest(image: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([PIXELS_TAG, (image.length & 0x7f) | 0x80, image.length >> 7]), image]);
 }
 
 /** @returns host and port */
@@ -29,7 +29,7 @@ export async function listenGrpc(
         requestStream: false,
         responseStream: false,
         requestSerialize: bareRequest,
-        requestDeserialize: (message: Buffer) => message.subarray(REQUEST_HEAD.length),
+        requestDeserialize: (message: Buffer) => message.subarray(REQUEST_HEAD_BYTES),
         responseSerialize: (scores: Float32Array) =>
           Buffer.concat([
             Buffer.from([SCORES_TAG, scores.byteLength]),

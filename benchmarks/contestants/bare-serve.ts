@@ -1,18 +1,20 @@
 /**
  * The practical ceiling: node:http and onnxruntime-node with the same batching policy as the inference service, and
  * nothing else: one model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
- * `{"prediction": digit}`; `/raw` takes the pixels as they are and answers ten float32 scores;
+ * `{"prediction": digit}`; `/raw` takes the bytes of what the model takes and answers ten float32 scores;
  * the same over gRPC (bare-grpc.ts). A batch goes to a worker thread when it
  * is full, or its oldest request has waited `DELAY_MS`, or a worker is idle and nothing is being computed; a second
  * batch may wait behind the one that a worker computes.
  *
- * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL HOST:PORT`, the latter for gRPC
+ * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL HOST:PORT TYPE`, the second
+ * for gRPC, the third what `/raw` and gRPC take: uint8 or float32
  */
 
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Worker } from "node:worker_threads";
 import { IMAGE_PIXELS } from "../mnist.ts";
+import type { ElementType } from "../reference-model.ts";
 import { listenGrpc } from "./bare-grpc.ts";
 
 const MAX_BATCH = 32;
@@ -21,11 +23,12 @@ const MAX_IN_FLIGHT = 2;
 const CLASSES = 10;
 
 type Waiting = {
-  pixels: ArrayLike<number>;
+  /** Numbers, or the bytes of one image's elements. */
+  image: number[] | Uint8Array;
   answer: (scores: Float32Array) => void;
   queuedAt: number;
 };
-type Runner = { worker: Worker; batches: Waiting[][] };
+type Runner = { worker: Worker; elementType: ElementType; batches: Waiting[][] };
 
 const [model, workers] = process.argv.slice(2);
 const queue: Waiting[] = [];
@@ -34,6 +37,7 @@ let pumpQueued = false;
 let timer: NodeJS.Timeout | undefined;
 
 const runners = await Promise.all(Array.from({ length: Number(workers) }, startRunner));
+const { elementType } = runners[0]!;
 
 const server = createServer((request, response) => {
   const chunks: Buffer[] = [];
@@ -51,20 +55,20 @@ const server = createServer((request, response) => {
 const grpcAddress = await listenGrpc(enqueue);
 server.listen(0, "127.0.0.1", () => {
   const { port } = server.address() as AddressInfo;
-  console.log(`listening on http://127.0.0.1:${port} ${grpcAddress}`);
+  console.log(`listening on http://127.0.0.1:${port} ${grpcAddress} ${elementType}`);
 });
 
-function enqueue(pixels: ArrayLike<number>, answer: Waiting["answer"]): void {
-  queue.push({ pixels, answer, queuedAt: performance.now() });
+function enqueue(image: Waiting["image"], answer: Waiting["answer"]): void {
+  queue.push({ image, answer, queuedAt: performance.now() });
   pumpSoon();
 }
 
 function startRunner(): Promise<Runner> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL("./bare-worker.ts", import.meta.url), { workerData: { model } });
-    const runner: Runner = { worker, batches: [] };
     worker.on("error", reject);
-    worker.once("message", () => {
+    worker.once("message", (elementType: ElementType) => {
+      const runner: Runner = { worker, elementType, batches: [] };
       worker.on("message", (scores: Float32Array) => finish(runner, scores));
       resolve(runner);
     });
@@ -97,9 +101,12 @@ function pump(): void {
 }
 
 function send(runner: Runner, batch: Waiting[]): void {
-  const pixels = new Uint8Array(batch.length * IMAGE_PIXELS);
-  batch.forEach((waiting, row) => {
-    pixels.set(waiting.pixels, row * IMAGE_PIXELS);
+  const length = batch.length * IMAGE_PIXELS;
+  const pixels = elementType === "uint8" ? new Uint8Array(length) : new Float32Array(length);
+  const bytes = new Uint8Array(pixels.buffer);
+  batch.forEach(({ image }, row) => {
+    if (Array.isArray(image)) pixels.set(image, row * IMAGE_PIXELS);
+    else bytes.set(image, row * IMAGE_PIXELS * pixels.BYTES_PER_ELEMENT);
   });
   runner.batches.push(batch);
   running++;
