@@ -54,10 +54,16 @@ const MOST_KEPT_GROUPS = 32;
 export class BatchQueue<R extends QueuedRequest> {
   readonly #groups = new Map<string, Group<R>>();
   #size = 0;
+  #rows = 0;
 
   /** Requests waiting. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Of all requests waiting. */
+  get rows(): number {
+    return this.#rows;
   }
 
   push(request: R): void {
@@ -75,6 +81,7 @@ export class BatchQueue<R extends QueuedRequest> {
     group.rows += request.rows;
     request.place = node;
     this.#size++;
+    this.#rows += request.rows;
   }
 
   /** Whether the request was waiting. */
@@ -89,6 +96,7 @@ export class BatchQueue<R extends QueuedRequest> {
     else lane.tail = previous;
     if (!lane.head) group.lanes.splice(group.lanes.indexOf(lane), 1);
     group.rows -= request.rows;
+    this.#rows -= request.rows;
     // A place that outlives its request must not lead to those that came after it.
     node.previous = undefined;
     node.next = undefined;

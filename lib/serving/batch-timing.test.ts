@@ -1,6 +1,6 @@
-import { ArrivalRate } from "./arrival-rate.ts";
 import { BatchCost } from "./batch-cost.ts";
 import { BatchTiming } from "./batch-timing.ts";
+import { RowRate } from "./row-rate.ts";
 
 /** What a batch costs besides what its run takes. */
 const POSTING_MS = 0.05;
@@ -68,26 +68,26 @@ describe("the cost of a batch", () => {
 
 describe("how soon the next row comes", () => {
   it("is unknown before two have come", () => {
-    const rate = new ArrivalRate();
+    const rate = new RowRate();
     expect(rate.gapMs(5)).toBe(Number.POSITIVE_INFINITY);
-    rate.arrived(1, 10);
+    rate.passed(1, 10);
     expect(rate.gapMs(11)).toBe(Number.POSITIVE_INFINITY);
   });
 
   it("is the mean of late, by rows", () => {
-    const rate = new ArrivalRate();
-    for (let at = 0; at <= 1000; at += 4) rate.arrived(2, at);
+    const rate = new RowRate();
+    for (let at = 0; at <= 1000; at += 4) rate.passed(2, at);
     expect(rate.gapMs(1000)).toBeCloseTo(2, 6);
-    for (let at = 1001; at <= 1200; at += 1) rate.arrived(1, at);
+    for (let at = 1001; at <= 1200; at += 1) rate.passed(1, at);
     expect(rate.gapMs(1200)).toBeCloseTo(1, 1);
   });
 
   it("grows with a pause, and forgets it once they come as before", () => {
-    const rate = new ArrivalRate();
-    for (let at = 0; at <= 100; at++) rate.arrived(1, at);
+    const rate = new RowRate();
+    for (let at = 0; at <= 100; at++) rate.passed(1, at);
     expect(rate.gapMs(150)).toBe(50);
-    rate.arrived(1, 5000);
-    for (let at = 5001; at <= 5100; at++) rate.arrived(1, at);
+    rate.passed(1, 5000);
+    for (let at = 5001; at <= 5100; at++) rate.passed(1, at);
     expect(rate.gapMs(5100)).toBeLessThan(1.1);
   });
 });
@@ -96,7 +96,7 @@ describe("when a batch that is not full runs", () => {
   const timing = (gapMs: number) => {
     const it = new BatchTiming();
     learnt(it.cost, (rows) => 0.1 * rows + 10);
-    for (let at = 0; at <= 100 * gapMs; at += gapMs) it.arrivals.arrived(1, at);
+    for (let at = 0; at <= 100 * gapMs; at += gapMs) it.arrivals.passed(1, at);
     return { it, now: 100 * gapMs };
   };
 

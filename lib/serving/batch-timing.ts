@@ -12,8 +12,8 @@
  * timers can tell.
  */
 
-import { ArrivalRate } from "./arrival-rate.ts";
 import { BatchCost } from "./batch-cost.ts";
+import { RowRate } from "./row-rate.ts";
 
 /** A batch is posted so long before its worker is free: a thread's wake-up, and the time to assemble it. */
 const LEAD_MS = 0.1;
@@ -24,7 +24,7 @@ export type Waiting = { rows: number; queuedAt: number };
 
 export class BatchTiming {
   readonly cost = new BatchCost();
-  readonly arrivals = new ArrivalRate();
+  readonly arrivals = new RowRate();
 
   /**
    * When to run a batch that could take more rows, in the clock's milliseconds; now or earlier: at once.

@@ -246,6 +246,28 @@ describe("what a queue refuses", () => {
     expect(await typeOf(late)).toBe("ok");
   });
 
+  it("says how long the queue takes, from how fast it goes", async () => {
+    const { runner, clock, batcher } = heldBatcher({ maxBatchRows: 1, maxQueue: 10 });
+    const refusal = () =>
+      batcher.submit(rows(1), undefined).then(String, (error: { data: unknown }) => error.data);
+    for (let i = 0; i < 11; i++) {
+      void batcher.submit(rows(1), undefined);
+      clock.turn();
+    }
+    // Nothing is known of its pace.
+    expect(await refusal()).toMatchObject({ queue: "m", maxSize: 10, retryAfterSeconds: 1 });
+    for (let i = 0; i < 4; i++) {
+      clock.skip(700);
+      runner.batches[i]!.finish();
+      await settle();
+      clock.turn();
+    }
+    for (let i = 0; i < 4; i++) void batcher.submit(rows(1), undefined);
+    expect(await refusal()).toMatchObject({ retryAfterSeconds: 7 });
+    clock.skip(600_000);
+    expect(await refusal()).toMatchObject({ retryAfterSeconds: 60 });
+  });
+
   it("answers DEADLINE_EXCEEDED in time and never runs the request", async () => {
     const { runner, clock, batcher } = heldBatcher();
     void batcher.submit(rows(1), undefined);
@@ -331,6 +353,96 @@ describe("what a queue refuses", () => {
     clock.advance(10);
     await drained;
     expect(await left).toBe("DRAINING");
+  });
+});
+
+describe("a queue that lets wait outside", () => {
+  /** With room for one in the queue and for ten outside it, one request in work and one in the queue. */
+  function full() {
+    const held = heldBatcher({ maxQueue: 1, whenFull: "delay" });
+    const ask = (
+      value: number,
+      options?: { deadlineMs?: number; priority?: number; signal?: AbortSignal },
+    ) => {
+      const answer = held.batcher
+        .submit(rows(1, value), undefined, options)
+        .then(([y]) => y!.data[0], errorType);
+      held.clock.turn();
+      return answer;
+    };
+    const first = [ask(0), ask(1)];
+    const finish = async (batch: number) => {
+      held.runner.batches[batch]!.finish();
+      await settle();
+      held.clock.turn();
+    };
+    return { ...held, ask, first, finish };
+  }
+
+  it("serves them in the order they came, each with its own row", async () => {
+    const { runner, batcher, ask, first, finish } = full();
+    const late = [2, 3, 4].map((value) => ask(value));
+    expect(batcher.queued).toBe(4);
+    for (let batch = 0; batch < 5; batch++) await finish(batch);
+    expect(runner.batches.map(({ feeds }) => feeds[0]!.data[0])).toEqual([0, 1, 2, 3, 4]);
+    expect(await Promise.all([...first, ...late])).toEqual([0, 1, 2, 3, 4]);
+    expect(batcher.queued).toBe(0);
+  });
+
+  it("refuses what finds it full outside too", async () => {
+    const { ask, batcher, finish } = full();
+    const outside = Array.from({ length: 10 }, (_, i) => ask(2 + i));
+    expect(await ask(99)).toBe("QUEUE_FULL");
+    expect(batcher.queued).toBe(11);
+    for (let batch = 0; batch < 12; batch++) await finish(batch);
+    expect(await Promise.all(outside)).toEqual(Array.from({ length: 10 }, (_, i) => 2 + i));
+  });
+
+  it("answers deadlines and takes out who leaves there, and lets the next in", async () => {
+    const { runner, clock, ask, batcher, finish } = full();
+    const caller = new AbortController();
+    const late = ask(2, { deadlineMs: 5 });
+    const gone = ask(3, { signal: caller.signal });
+    const patient = ask(4);
+    clock.advance(5);
+    expect(await late).toBe("DEADLINE_EXCEEDED");
+    caller.abort();
+    expect(await gone).toBe("CANCELLED");
+    expect(batcher.queued).toBe(2);
+    for (let batch = 0; batch < 3; batch++) await finish(batch);
+    expect(await patient).toBe(4);
+    expect(runner.rowCounts).toEqual([1, 1, 1]);
+  });
+
+  it("lets in when the policy gives more room, or a request in the queue leaves", async () => {
+    const { runner, clock, ask, batcher, first, finish } = full();
+    const outside = [ask(2), ask(3)];
+    batcher.policy = { ...policy, maxQueue: 3, whenFull: "delay" };
+    clock.turn();
+    await finish(0);
+    expect(runner.rowCounts).toEqual([1, 3]);
+    await finish(1);
+    expect(await Promise.all([...first, ...outside])).toEqual([0, 1, 2, 3]);
+  });
+
+  it("drains: finishes what waits outside too", async () => {
+    const { ask, batcher, finish } = full();
+    const outside = ask(2);
+    const drained = batcher.drain(1000);
+    expect(await ask(3)).toBe("DRAINING");
+    for (let batch = 0; batch < 3; batch++) await finish(batch);
+    expect(await outside).toBe(2);
+    await drained;
+  });
+
+  it("answers what is left there when draining takes too long", async () => {
+    const { clock, ask, batcher } = full();
+    const outside = ask(2);
+    const drained = batcher.drain(10);
+    clock.advance(10);
+    await drained;
+    expect(await outside).toBe("DRAINING");
+    expect(batcher.queued).toBe(0);
   });
 });
 

@@ -20,12 +20,14 @@ import type { RunTimes } from "../protocol/statistics.ts";
 import type { Capacity, InstanceName, LoadedModel } from "../runtime/worker-pool.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { assemble, join, sliceRows, split } from "./batch-assembly.ts";
-import { BatchQueue, type QueuedRequest, type WaitingGroup } from "./batch-queue.ts";
+import { BatchQueue, type QueuedRequest, type QueueNode, type WaitingGroup } from "./batch-queue.ts";
 import { BatchTiming } from "./batch-timing.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Pending, type Settle } from "./pending.ts";
+import { RowRate } from "./row-rate.ts";
 import type { VersionStatistics } from "./statistics.ts";
+import { type Waiter, WaitingRoom } from "./waiting-room.ts";
 
 /** What the batcher needs of the worker pool. */
 export interface BatchRunner {
@@ -54,6 +56,8 @@ export type BatchPolicy = {
   priorityLevels?: number | undefined;
   /** Of requests that ask for none. @default the middle level, so that there are some before and some after it */
   defaultPriority?: number | undefined;
+  /** Of a request that finds the queue full: refused, or kept outside until there is room. @default "reject" */
+  whenFull?: "reject" | "delay" | undefined;
 };
 
 export type SubmitOptions = {
@@ -75,6 +79,9 @@ export type BatcherOptions = {
   statistics?: VersionStatistics;
 };
 
+/** Bounds of what a caller who is refused is told to wait. */
+const RETRY_SECONDS = { least: 1, most: 60 };
+
 export class Batcher {
   readonly #name: InstanceName;
   readonly #runner: BatchRunner;
@@ -84,8 +91,12 @@ export class Batcher {
   readonly #labels: { model: string };
   readonly #statistics: VersionStatistics | undefined;
   readonly #queue = new BatchQueue<Request>();
+  /** Of requests that the queue had no room for. */
+  readonly #outside = new WaitingRoom<Request>();
   readonly #deadlines: Deadlines;
   readonly #timing = new BatchTiming();
+  /** How fast rows are answered. */
+  readonly #answered = new RowRate();
   /** Only a free dimension beyond the first can make two valid requests differ in shape. */
   readonly #shapesVary: boolean;
   readonly #mergeable: boolean;
@@ -116,12 +127,13 @@ export class Batcher {
   /** Holds for what comes from now on; what waits keeps the place it has. */
   set policy(policy: BatchPolicy) {
     this.#policy = policy;
+    this.#letIn();
     if (this.#queue.size > 0) this.#pumpSoon();
   }
 
-  /** Requests waiting for a batch. */
+  /** Requests waiting for a batch, those outside a full queue among them. */
   get queued(): number {
-    return this.#queue.size;
+    return this.#queue.size + this.#outside.size;
   }
 
   /**
@@ -152,7 +164,8 @@ export class Batcher {
     }
     const giveUp = this.#clock.after(timeoutMs, () => {
       this.#gaveUp = true;
-      for (const request of this.#queue.takeAll()) request.fail(this.#drainingError());
+      const left = [...this.#outside.takeAll(), ...this.#queue.takeAll()];
+      for (const request of left) request.fail(this.#drainingError());
       this.#draining?.resolve();
     });
     await this.#draining.promise;
@@ -172,8 +185,10 @@ export class Batcher {
     if (signal?.aborted) return Promise.reject(new CancelledError(this.#title()));
     const now = this.#clock.now();
     if (expiresAt <= now) return Promise.reject(new DeadlineExceededError(this.#title(), timeoutMs));
-    if (this.#queue.size >= this.#policy.maxQueue)
-      return Promise.reject(new QueueFullError(this.#name.model, this.#policy.maxQueue));
+    const { maxQueue, whenFull } = this.#policy;
+    const isFull = this.#queue.size >= maxQueue;
+    if (isFull && (whenFull !== "delay" || this.#outside.isFull(maxQueue)))
+      return Promise.reject(new QueueFullError(this.#name.model, maxQueue, this.#retryAfterSeconds(now)));
 
     return new Promise((resolve, reject) => {
       const mergeKey = this.#mergeKey(inputs, outputs);
@@ -181,18 +196,37 @@ export class Batcher {
         resolve,
         reject,
         left: () => {
-          this.#queue.remove(request);
+          if (!this.#outside.leave(request)) this.#queue.remove(request);
+          this.#letIn();
           this.#deadlines.delete(request);
           this.#settleDrain();
         },
         late: () => new DeadlineExceededError(this.#title(), timeoutMs),
       });
       if (signal) request.abortOn(signal, () => new CancelledError(this.#title()));
-      this.#timing.arrivals.arrived(rows, now);
-      this.#queue.push(request);
+      this.#timing.arrivals.passed(rows, now);
       this.#deadlines.add(request);
-      this.#pumpSoon();
+      if (isFull) this.#outside.enter(request);
+      else {
+        this.#queue.push(request);
+        this.#pumpSoon();
+      }
     });
+  }
+
+  /** Lets in who waits outside, as far as there is room. */
+  #letIn(): void {
+    while (this.#outside.size > 0 && this.#queue.size < this.#policy.maxQueue) {
+      this.#queue.push(this.#outside.next()!);
+      this.#pumpSoon();
+    }
+  }
+
+  /** What is here takes so long, at the pace of late. */
+  #retryAfterSeconds(now: number): number {
+    const backlogMs = (this.#queue.rows + this.#outside.rows) * this.#answered.gapMs(now);
+    if (!Number.isFinite(backlogMs)) return RETRY_SECONDS.least;
+    return Math.min(Math.max(Math.ceil(backlogMs / 1000), RETRY_SECONDS.least), RETRY_SECONDS.most);
   }
 
   async #submitInParts(
@@ -258,7 +292,9 @@ export class Batcher {
     }
     if (!chosen) return undefined;
     const rows = Math.min(maxRows, this.#timing.cost.enoughRows(chosen.rows >= maxRows));
-    return this.#queue.take(chosen.mergeKey, rows);
+    const taken = this.#queue.take(chosen.mergeKey, rows);
+    this.#letIn();
+    return taken;
   }
 
   /** Of a batch: what the policy allows, or what pays. */
@@ -306,6 +342,7 @@ export class Batcher {
       },
       this.#timing.cost.of(rows),
     );
+    this.#answered.passed(rows, this.#clock.now());
     this.#metrics.observe("moiety.inference.batch.rows", rows, this.#labels);
     return batch.length === 1 ? [outputs] : split(outputs, batch);
   }
@@ -335,7 +372,7 @@ export class Batcher {
   }
 
   #settleDrain(): void {
-    if (this.#draining && this.#queue.size + this.#running + this.#inParts === 0) this.#draining.resolve();
+    if (this.#draining && this.queued + this.#running + this.#inParts === 0) this.#draining.resolve();
   }
 
   #drainingError(): DrainingError {
@@ -355,13 +392,15 @@ function isBefore(a: WaitingGroup, b: WaitingGroup): boolean {
 type Terms = { level: number; timeoutMs: number; expiresAt: number; signal: AbortSignal | undefined };
 
 /** One caller's request in the queue or in a batch. */
-class Request extends Pending<Tensor[]> implements QueuedRequest {
+class Request extends Pending<Tensor[]> implements QueuedRequest, Waiter {
   readonly inputs: readonly Tensor[];
   readonly rows: number;
   readonly outputs: readonly string[] | undefined;
   readonly mergeKey: string;
   readonly level: number;
   readonly queuedAt: number;
+  place: QueueNode<QueuedRequest> | undefined = undefined;
+  roomNumber = -1;
 
   constructor(facts: QueuedRequest, expiresAt: number, settle: Settle<Tensor[]>) {
     super(expiresAt, settle);

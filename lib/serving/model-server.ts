@@ -418,6 +418,7 @@ export class ModelServer {
       maxQueue: queue?.maxRequests ?? policy.maxQueue,
       priorityLevels: queue?.priorityLevels,
       defaultPriority: queue?.defaultPriority,
+      whenFull: queue?.whenFull,
     };
   }
 
