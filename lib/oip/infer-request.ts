@@ -43,8 +43,8 @@ export type InferRequest = {
   form: AnswerForm;
 };
 
-/** Integers with fewer digits are exact as numbers. */
-const LONG_DIGITS = /\d{16}/;
+/** Integers with fewer digits are exact as numbers. Decimals have as many, and are none. */
+const LONG_DIGITS = /[^\d.]\d{16}/;
 
 const NO_BYTES = Buffer.alloc(0);
 const NO_PARAMETERS: Parameters = {};

@@ -1,7 +1,7 @@
 import type { PredictResponse } from "../protocol/inference.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { printInferResponse } from "./infer-response.ts";
-import { shortFloat32 } from "./number-text.ts";
+import { printFloat32, shortFloat32 } from "./number-text.ts";
 
 const responseOf = (...outputs: Tensor[]): PredictResponse => ({
   model: "m",
@@ -86,5 +86,34 @@ describe("shortFloat32", () => {
     }
     expect(String(shortFloat32(Math.fround(0.1)))).toBe("0.1");
     expect(String(shortFloat32(0))).toBe("0");
+  });
+});
+
+describe("printFloat32", () => {
+  test("prints JSON that reads back as the same floats, as short as each alone", () => {
+    const edges = [0, -0, 1, -1, 10, 1e6, 9_999_999, 1e7, 16_777_216, 0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6];
+    const beyond = [9.999999e-7, 0.99999994, 9.999999, 99_999.99, 3.4028235e38, -1.17549435e-38, 1e-45];
+    let state = 7;
+    const float = new Float32Array(1);
+    const bits = new Uint32Array(float.buffer);
+    const next = (): number => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      bits[0] = state;
+      return Number.isFinite(float[0]) ? float[0]! : 0;
+    };
+    // Most floats lie where an exponent is written: as many where none is.
+    const scaled = Array.from({ length: 50_000 }, (_, i) => ((next() % 1) + 0.5) * 10 ** ((i % 14) - 6));
+    const data = Float32Array.from([...edges, ...beyond, ...scaled, ...Array.from({ length: 50_000 }, next)]);
+    const text = printFloat32(data);
+    const read = JSON.parse(text) as number[];
+    expect(read).toHaveLength(data.length);
+    const printed = text.slice(1, -1).split(",");
+    for (const [i, value] of data.entries()) {
+      if (Math.fround(read[i]!) !== value) throw new Error(`${value} became ${printed[i]}`);
+      const alone = String(shortFloat32(value));
+      if (printed[i]!.length !== alone.length) throw new Error(`${alone} is printed as ${printed[i]}`);
+    }
+    expect(printFloat32(data, 2, 5)).toBe("[1,-1,10]");
+    expect(printFloat32(data, 3, 3)).toBe("[]");
   });
 });

@@ -106,6 +106,22 @@ describe("readTensorData", () => {
     expect(() => read([-1], [1], "UINT64")).toThrow("Invalid data[0]");
   });
 
+  test("keeps long integers exact wherever they stand, and leaves strings alone", () => {
+    const strings = ["a,1234567890123456,b", '"[1234567890123456]"', "#long:5", "1234567890123456"];
+    for (const text of [[], ...strings.map((string) => [string]), strings]) {
+      const strung = JSON.stringify(text);
+      const exact = parseExactIntegers(
+        `{"__proto__":[-1234567890123456],"a":[ 9007199254740993 ,12],"f":[0.12345678901234567,1e3],"s":${strung}}`,
+      );
+      expect(Object.entries(exact as object)).toEqual([
+        ["__proto__", [-1234567890123456n]],
+        ["a", [9007199254740993n, 12]],
+        ["f", [Number("0.12345678901234567"), 1000]],
+        ["s", text],
+      ]);
+    }
+  });
+
   test("reads booleans and strings, and refuses what only looks like them", () => {
     expect(read([true, 0, 1, false], [4], "BOOL")).toEqual(new Uint8Array([1, 0, 1, 0]));
     expect(() => read(["true"], [1], "BOOL")).toThrow("expected true or false");

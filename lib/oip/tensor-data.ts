@@ -4,6 +4,7 @@
  * index. FP16 and BF16 have no JSON form in the protocol and are refused, as Triton does.
  */
 
+import { randomUUID } from "node:crypto";
 import { InvalidInputError } from "../errors.ts";
 import { describeJson } from "../http/json-body.ts";
 import { NumberRow } from "../http/number-rows.ts";
@@ -247,17 +248,38 @@ function fieldAt({ field, path }: Nesting, axis: number): string {
   return name;
 }
 
-type ReviverContext = { source?: string };
+/** Begins what stands for a long integer. Nobody outside can write it, and unquoted it is no JSON. */
+const LONG = `#${randomUUID()}:`;
+const LONG_INTEGER = /([[,:\s])(-?\d{16,})(?=[\s,\]}])/g;
 
 /**
- * Parses JSON again, keeping integers beyond 2^53 as bigints instead of rounding them. Slower than `JSON.parse`:
- * for requests with INT64 or UINT64 tensors and long numbers only.
+ * Parses JSON again, keeping integers of 16 digits and more as bigints instead of rounding them; shorter ones are exact
+ * as numbers. For requests with INT64 or UINT64 tensors and long numbers only.
  */
 export function parseExactIntegers(text: string): unknown {
-  const revive = (_key: string, value: unknown, context?: ReviverContext): unknown => {
-    if (typeof value !== "number" || Number.isSafeInteger(value) || context?.source === undefined)
-      return value;
-    return /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
-  };
-  return JSON.parse(text, revive);
+  try {
+    // Quoting a number inside of a string ends that string before something that is no JSON.
+    return withLongIntegers(JSON.parse(text.replace(LONG_INTEGER, `$1"${LONG}$2"`)));
+  } catch {
+    return JSON.parse(text, revive);
+  }
+}
+
+function withLongIntegers(value: unknown): unknown {
+  if (typeof value === "string" && value.startsWith(LONG)) return BigInt(value.slice(LONG.length));
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) for (let i = 0; i < value.length; i++) value[i] = withLongIntegers(value[i]);
+  else {
+    const members = value as Record<string, unknown>;
+    for (const key in members) members[key] = withLongIntegers(members[key]);
+  }
+  return value;
+}
+
+type ReviverContext = { source?: string };
+
+/** Three times slower: for JSON with such numbers inside of strings. */
+function revive(_key: string, value: unknown, context?: ReviverContext): unknown {
+  if (typeof value !== "number" || context?.source === undefined) return value;
+  return /^-?\d{16,}$/.test(context.source) ? BigInt(context.source) : value;
 }
