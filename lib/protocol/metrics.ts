@@ -38,7 +38,7 @@ export const METRICS = {
   },
   "moiety.cache.hits": {
     type: "counter",
-    labels: ["tier"],
+    labels: ["tier", "model"],
     description: "Predictions answered from the cache",
   },
   "moiety.cache.misses": {

@@ -23,8 +23,8 @@ import type {
 } from "../protocol/inference.ts";
 import type { MetricSink } from "../protocol/metrics.ts";
 import type { ModelRecord, ModelVersion } from "../protocol/models.ts";
-import type { RolloutReport } from "../protocol/rollout.ts";
 import type { NodeLoad } from "../protocol/node-load.ts";
+import type { RolloutReport } from "../protocol/rollout.ts";
 import type { ModelStatistics } from "../protocol/statistics.ts";
 import { within } from "../runtime/within.ts";
 import { type InferencePool, type ModelName, modelId } from "../runtime/worker-pool.ts";
