@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from "node:timers/promises";
-import { CancelledError, LoadFailedError, ModelNotReadyError } from "../../lib/errors.ts";
+import { CancelledError, errorType, LoadFailedError, ModelNotReadyError } from "../../lib/errors.ts";
 import { modelConfig, type OipModelConfig } from "../../lib/oip/model-config.ts";
 import { type IndexEntry, repositoryIndex } from "../../lib/oip/repository.ts";
 import { type OipStatistics, statisticsAnswer } from "../../lib/oip/statistics.ts";
@@ -59,7 +59,9 @@ export async function indexOf(backend: Backend, onlyReady: boolean): Promise<Ind
  * @throws {LoadFailedError} {ModelNotFoundError} {ModelNotReadyError} when it takes too long
  */
 export async function loadModel(backend: Backend, model: string, signal?: AbortSignal): Promise<void> {
-  const record = await backend.call("registry.setLoaded", { model, loaded: true });
+  const record = await backend.call("registry.setLoaded", { model, loaded: true }).catch(async (error) => {
+    throw errorType(error) === "MODEL_NOT_FOUND" ? ((await folderFault(backend, model)) ?? error) : error;
+  });
   if (!asksForAny(record))
     throw new LoadFailedError(model, "none", "its configuration asks for no version that there is");
   await settled(backend, model, "it is being loaded", signal, (states) => {
@@ -77,6 +79,13 @@ export async function loadModel(backend: Backend, model: string, signal?: AbortS
 export async function unloadModel(backend: Backend, model: string, signal?: AbortSignal): Promise<void> {
   await backend.call("registry.setLoaded", { model, loaded: false });
   await settled(backend, model, "it is being unloaded", signal, (states) => states.length === 0);
+}
+
+/** Why a model that lies in a folder is not in the registry. */
+async function folderFault(backend: Backend, model: string): Promise<LoadFailedError | undefined> {
+  const nodes = await backend.callEach("registry.folders", {}, { timeout: NODE_TIMEOUT_MS });
+  const fault = nodes.flatMap(({ states }) => states).find((state) => state.model === model && state.reason);
+  return fault && new LoadFailedError(model, fault.version || "none", fault.reason);
 }
 
 /** Whether there is a version that an alias points to or the configuration asks for. */

@@ -124,6 +124,10 @@ test("names in the index what could not be taken in, and why", async () => {
   });
   expect((await infer("garbage")).status).toBe(404);
   expect((await infer("sequences")).status).toBe(404);
+  expect(await ask("POST", "/v2/repository/models/sequences/load")).toMatchObject({
+    status: 422,
+    json: { type: "LOAD_FAILED", error: expect.stringContaining("sequence_batching") },
+  });
 });
 
 test("takes in a version that is added, and one that is mended", async () => {
