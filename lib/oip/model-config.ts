@@ -59,7 +59,7 @@ export function modelConfig(
             priority_levels: levels,
             default_priority_level: queue?.defaultPriority ?? Math.ceil(levels / 2),
             default_queue_policy: {
-              timeout_action: "REJECT",
+              timeout_action: queue?.whenFull === "delay" ? "DELAY" : "REJECT",
               default_timeout_microseconds: Math.round((queue?.timeoutMs ?? defaults.timeoutMs) * US_PER_MS),
               allow_timeout_override: true,
               max_queue_size: queue?.maxRequests ?? defaults.maxQueue,
@@ -76,14 +76,13 @@ export function modelConfig(
 }
 
 /** The runtime's options as Triton's ONNX Runtime backend names them, and what Triton has no field for. */
-function parametersOf({ provider, queue, instances, cache }: ModelConfiguration) {
+function parametersOf({ provider, instances, cache }: ModelConfiguration) {
   const parameters: Record<string, { string_value: string }> = {};
   const add = (name: string, value: unknown) => {
     parameters[name] = { string_value: String(value) };
   };
   add("intra_op_thread_count", instances?.intraOpThreads ?? 1);
   add("execution_provider", provider ?? "cpu");
-  add("queue_when_full", queue?.whenFull ?? "reject");
   if (cache?.ttlSeconds !== undefined) add("cache_ttl_seconds", cache.ttlSeconds);
   if (cache?.maxBytes !== undefined) add("cache_max_bytes", cache.maxBytes);
   return parameters;
