@@ -248,7 +248,7 @@ describe("an ensemble", () => {
     expect(answer.steps).toEqual({ s: "m/1" });
     const error = await failure(server.predict(ask("e")));
     expect([errorType(error), error.message]).toEqual([
-      "MODEL_NOT_FOUND",
+      "MODEL_NOT_READY",
       "Step 't': Request for unknown model: 'gone' is not found",
     ]);
   });
