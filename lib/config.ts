@@ -182,6 +182,12 @@ export const VARIABLES = {
     parse: integer(0, 65535),
     description: "Port for this node's own Prometheus page; 0: only the gateway's /metrics",
   },
+  MOIETY_STRICT_READINESS: {
+    default: "off",
+    parse: oneOf("on", "off"),
+    description:
+      "`on`: a node is ready only while every model answers; `off`: while one does, once all have been tried",
+  },
   MOIETY_TRITON_METRICS: {
     default: "off",
     parse: oneOf("on", "off"),
@@ -285,6 +291,8 @@ export type Config = Readonly<{
   /** What the server says it is. */
   server: Readonly<{ name: string; version: string }>;
   metricsPort: number;
+  /** Whether a node is ready only while every model is. */
+  strictReadiness: boolean;
   /** Whether metrics are printed under Triton's names too. */
   tritonMetrics: boolean;
   /** A file, or "-"; undefined: no access log. */
@@ -370,6 +378,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       version: values.MOIETY_SERVER_VERSION || PRODUCT.version,
     }),
     metricsPort: values.MOIETY_METRICS_PORT,
+    strictReadiness: values.MOIETY_STRICT_READINESS === "on",
     tritonMetrics: values.MOIETY_TRITON_METRICS === "on",
     accessLog: values.MOIETY_ACCESS_LOG || undefined,
     logLevel: values.MOIETY_LOG_LEVEL,

@@ -121,7 +121,9 @@ export default {
   },
 
   async started(this: Inference) {
-    const { inference, cache, redisUrl, namespace, store, tritonMetrics } = configOf(this.broker);
+    const { inference, cache, redisUrl, namespace, store, tritonMetrics, strictReadiness } = configOf(
+      this.broker,
+    );
     const { metrics } = this;
     const call = callOf(this.broker);
     const emit = broadcastOf(this.broker);
@@ -153,6 +155,7 @@ export default {
       pool: new InferencePool({ workers: inference.workers, isolation: inference.isolation, metrics }),
       policy: inference,
       timeoutMs: inference.timeoutMs,
+      strictReadiness,
       cache:
         cache.maxBytes > 0
           ? new PredictionCache({ maxBytes: cache.maxBytes, ttlMs, clock, metrics, redis })

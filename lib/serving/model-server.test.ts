@@ -10,7 +10,7 @@ import { openStore } from "../store/open-store.ts";
 import type { Store, StoreLocation } from "../store/store.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { systemClock } from "./clock.ts";
-import { type ModelCatalog, ModelServer } from "./model-server.ts";
+import { type ModelCatalog, ModelServer, type ModelServerOptions } from "./model-server.ts";
 import { PredictionCache } from "./prediction-cache.ts";
 
 let directory: string;
@@ -28,17 +28,8 @@ const metrics = {
   observe() {},
 };
 
-beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "moiety-serving-"));
-  location = { kind: "files", directory };
-  store = await openStore(location);
-  registry = new ModelRegistry(store.records, store.artifacts);
-  catalog = {
-    records: () => registry.list(),
-    version: (model, version) => registry.version(model, String(version)),
-  };
-  heard.length = counted.length = 0;
-  server = new ModelServer({
+const newServer = (more: Partial<ModelServerOptions> = {}) =>
+  new ModelServer({
     catalog: { records: () => catalog.records(), version: (...of) => catalog.version(...of) },
     location,
     pool: new InferencePool({ workers: 1, metrics }),
@@ -49,7 +40,20 @@ beforeEach(async () => {
     metrics,
     onLoaded: (model, version) => void heard.push(`loaded ${model}/${version}`),
     onLoadFailed: (model, version, reason) => void heard.push(`failed ${model}/${version}: ${reason}`),
+    ...more,
   });
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "moiety-serving-"));
+  location = { kind: "files", directory };
+  store = await openStore(location);
+  registry = new ModelRegistry(store.records, store.artifacts);
+  catalog = {
+    records: () => registry.list(),
+    version: (model, version) => registry.version(model, String(version)),
+  };
+  heard.length = counted.length = 0;
+  server = newServer();
 });
 afterEach(async () => {
   await server.drain(1000);
@@ -202,6 +206,30 @@ describe("a version that does not load", () => {
 });
 
 describe("readiness", () => {
+  it("is not kept by a model that cannot be loaded, unless it must be", async () => {
+    const strict = newServer({ strictReadiness: true });
+    try {
+      await publish("m", 10);
+      await publishBytes("m", new Uint8Array(50));
+      for (const node of [server, strict]) {
+        await node.sync();
+        expect(await node.ready()).toEqual({ ready: true, reason: "serving m/1; could not load m/2" });
+      }
+      await publishBytes("n", new Uint8Array(50));
+      for (const node of [server, strict]) await node.sync();
+      expect(await server.ready()).toEqual({ ready: true, reason: "serving m/1; could not load m/2, n/1" });
+      expect(await strict.ready()).toEqual({ ready: false, reason: "could not load m/2, n/1" });
+      await publish("n", 10);
+      await strict.sync();
+      expect(await strict.ready()).toMatchObject({ ready: true });
+      await registry.setLoaded("n", false);
+      await strict.sync();
+      expect(await strict.ready()).toMatchObject({ ready: true });
+    } finally {
+      await strict.drain(1000);
+    }
+  });
+
   it("comes with the first model; a node without models is up, not ready", async () => {
     expect((await server.ready()).reason).toBe("the registry has not been read yet");
     await server.sync();

@@ -62,6 +62,8 @@ export type ModelServerOptions = {
   timeoutMs: number;
   /** @default there are none */
   otherNodes?: OtherNodes;
+  /** Whether the node is ready only while every model that should be served is. @default while one is */
+  strictReadiness?: boolean;
   /** Undefined: nothing is cached. */
   cache?: PredictionCache | undefined;
   clock: Clock;
@@ -687,6 +689,8 @@ export class ModelServer {
     const failures = failed ? `could not load ${failed}` : "";
     const none = this.#models.size === 0 ? "no model has been published" : "no version is to be served";
     if (!loaded) return { ready: false, reason: failures || none };
+    if (this.#options.strictReadiness && [...this.#models.values()].some((model) => model.isMissing))
+      return { ready: false, reason: failures };
     const more = [loading && `loading ${loading}`, failures].filter(Boolean);
     return { ready: true, reason: [`serving ${loaded}`, ...more].join("; ") };
   }

@@ -122,6 +122,11 @@ export class ServedModel {
     return [...this.versions.values()].some(({ state }) => state === "loading");
   }
 
+  /** Whether none of the versions that should be here is. */
+  get isMissing(): boolean {
+    return this.wanted().size > 0 && this.readyVersions().length === 0;
+  }
+
   /** Loaded versions, oldest first. */
   readyVersions(): ReadyVersion[] {
     return [...this.versions.values()]
