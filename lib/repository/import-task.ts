@@ -74,11 +74,16 @@ function parse(bytes: Uint8Array): ModelProto {
   }
 }
 
+/** Weights are not laid out for running, which would take as much memory again. */
+const UNPACKED = { session: { disable_prepacking: "1" } };
+
 /** Loaded as it will be for serving, so that what passes here loads there. @throws {InvalidModelError} */
 async function signatureFrom(bytes: Uint8Array): Promise<ModelSignature> {
   let session: InferenceSession;
   try {
-    session = await nativeCall(() => InferenceSession.create(bytes, sessionOptions({})));
+    session = await nativeCall(() =>
+      InferenceSession.create(bytes, { ...sessionOptions({}), extra: UNPACKED }),
+    );
   } catch (error) {
     throw new InvalidModelError("file", errorMessage(error));
   }
