@@ -28,7 +28,7 @@ test.each<[string, Uint8Array, number[]]>([
       { ...input!, shape: [to - from, ...shape], data: values.slice(from * size, to * size) },
     ];
     const bits = ([y]: readonly Tensor[]) => Buffer.from(Float32Array.from(y!.data as Float32Array).buffer);
-    const alone = [];
+    const alone: Buffer[] = [];
     for (let row = 0; row < ROWS; row++) alone.push(bits(await pool.run(name, () => rows(row, row + 1))));
 
     const sizes: number[] = [];

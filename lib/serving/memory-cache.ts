@@ -1,8 +1,8 @@
 /**
  * Predictions in this process: least recently used out first, bounded by bytes in all and by bytes of each owner that
- * has a bound of its own. An entry lives `ttlMs` from when it
- * was written, however often it is read. It keeps arrays of its own, so a small answer does not hold the whole
- * batch's buffer; what it hands out is shared by all readers and must not be changed or transferred.
+ * has a bound of its own. An entry lives `ttlMs` from when it was written, however often it is read. It holds no buffer of
+ * which it keeps a part only, such as a whole batch's; what it hands out is shared by all readers and must not be changed
+ * or transferred.
  */
 
 import type { NumericArray } from "../tensor/datatype.ts";
@@ -63,7 +63,7 @@ export class MemoryCache {
     return entry.tensors;
   }
 
-  /** Copies `tensors`. What would not fit even alone is not kept. */
+  /** Keeps `tensors`, which must not change any more. What would not fit even alone is not kept. */
   put(key: string, tensors: readonly Tensor[], options: PutOptions = {}): void {
     const { ttlMs = this.#ttlMs, ownerMaxBytes = this.#maxBytes } = options;
     const bytes = tensors.reduce((sum, { data }) => sum + TENSOR_BYTES + dataBytes(data), ENTRY_BYTES);
@@ -73,7 +73,7 @@ export class MemoryCache {
       const owned = tensors.map((tensor) => ({
         ...tensor,
         shape: [...tensor.shape],
-        data: (tensor.data as NumericArray).slice(),
+        data: ownData(tensor.data),
       }));
       this.#entries.set(key, { tensors: owned, bytes, expiresAt: this.#clock.now() + ttlMs, owner });
       owner.keys.add(key);
@@ -109,6 +109,12 @@ export class MemoryCache {
     owner.bytes -= bytes;
     if (owner.keys.size === 0) this.#owners.delete(owner.name);
   }
+}
+
+/** The same array where it is all of its buffer; else a copy of the part. */
+function ownData(data: Tensor["data"]): Tensor["data"] {
+  if (!Array.isArray(data) && data.byteLength === data.buffer.byteLength) return data;
+  return (data as NumericArray).slice();
 }
 
 function dataBytes(data: Tensor["data"]): number {
