@@ -33,7 +33,7 @@ import {
   readRequestedOutputs,
   refuseSharedMemory,
 } from "./requested-outputs.ts";
-import { parseExactIntegers, readTensorData } from "./tensor-data.ts";
+import { hasLongIntegers, isLong, parseExactIntegers, readTensorData } from "./tensor-data.ts";
 
 export type InferRequest = {
   /** Echoed in the answer. */
@@ -42,9 +42,6 @@ export type InferRequest = {
   parameters: Parameters;
   form: AnswerForm;
 };
-
-/** Integers with fewer digits are exact as numbers. Decimals have as many, and are none. */
-const LONG_DIGITS = /[^\d.]\d{16}/;
 
 const NO_BYTES = Buffer.alloc(0);
 const NO_PARAMETERS: Parameters = {};
@@ -143,7 +140,7 @@ function readInputs(
     if (bytes) data = decodeRaw(datatype, elementCount(shape), bytes, `inputs["${name}"] binary data`);
     else {
       let written = cut ? cut.row(input.data) : input.data;
-      if ((datatype === "INT64" || datatype === "UINT64") && LONG_DIGITS.test(text)) {
+      if (isLong(datatype) && hasLongIntegers(text)) {
         exact ??= parseExactIntegers(text);
         const { data } = (exact as { inputs: { data: unknown }[] }).inputs[i]!;
         if (!(written instanceof NumberRow)) written = data;

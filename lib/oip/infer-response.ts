@@ -30,6 +30,7 @@ export function printInferResponse(
 ): InferAnswer {
   const head = `{"model_name":${JSON.stringify(response.model)},"model_version":${JSON.stringify(response.version)}`;
   const echoed = id === undefined ? "" : `,"id":${JSON.stringify(id)}`;
+  const parameters = response.steps ? `,"parameters":${JSON.stringify(stepParameters(response.steps))}` : "";
   const binary: Uint8Array[] = [];
   let outputs = "";
   for (const tensor of response.outputs) {
@@ -41,14 +42,20 @@ export function printInferResponse(
     } else content = `"data":${printData(tensor, response)}`;
     outputs += `${outputs === "" ? "" : ","}${printHead(tensor)},${content}}`;
   }
-  return { json: `${head}${echoed},"outputs":[${outputs}]}`, binary };
+  return { json: `${head}${echoed}${parameters},"outputs":[${outputs}]}`, binary };
+}
+
+/** What answered the steps of an ensemble, as parameters of its answer: `step.classify` is "mnist/3". */
+export function stepParameters(steps: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(steps).map(([step, answeredBy]) => [`step.${step}`, answeredBy]));
 }
 
 function printHead({ name, datatype, shape }: Tensor): string {
   return `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":[${shape.join(",")}]`;
 }
 
-function printData({ name, datatype, data }: Tensor, response: PredictResponse): string {
+/** `[…]`, flat. @throws {ExecutionError} {InvalidInputError} as the whole answer */
+export function printData({ name, datatype, data }: Tensor, response: PredictResponse): string {
   switch (datatype) {
     case "FP32":
       assertFinite(data as Float32Array, name, response);

@@ -252,6 +252,19 @@ function fieldAt({ field, path }: Nesting, axis: number): string {
 const LONG = `#${randomUUID()}:`;
 const LONG_INTEGER = /([[,:\s])(-?\d{16,})(?=[\s,\]}])/g;
 
+/** Integers with fewer digits are exact as numbers. Decimals have as many, and are none. */
+const LONG_DIGITS = /[^\d.]\d{16}/;
+
+/** Whether integers of the datatype may be longer than numbers are exact. */
+export function isLong(datatype: Datatype): boolean {
+  return datatype === "INT64" || datatype === "UINT64";
+}
+
+/** Whether JSON may hold integers that a number does not keep. */
+export function hasLongIntegers(text: string): boolean {
+  return LONG_DIGITS.test(text);
+}
+
 /**
  * Parses JSON again, keeping integers of 16 digits and more as bigints instead of rounding them; shorter ones are exact
  * as numbers. For requests with INT64 or UINT64 tensors and long numbers only.

@@ -20,6 +20,7 @@ import { AccessLogFile } from "./access-log-file.ts";
 import type { Backend } from "./backend.ts";
 import { type Alias, aliasesOf, type ErrorHandler, hotDispatcher, pathOf } from "./dispatch.ts";
 import { documentationRoutes } from "./documentation-routes.ts";
+import { generateRoutes } from "./generate-routes.ts";
 import { GrpcGateway } from "./grpc.ts";
 import { inferenceRoutes } from "./inference-routes.ts";
 import { JobStreams, type StreamedEvent } from "./job-streams.ts";
@@ -100,6 +101,7 @@ export class Gateway {
       // Before those of a model, of which `/v2/models/stats` could be one.
       ...repositoryRoutes(backend),
       ...inferenceRoutes(backend),
+      ...generateRoutes(backend),
       ...tfservingRoutes(backend),
       ...managementRoutes(backend),
     ];

@@ -9,7 +9,7 @@ import {
   ok,
   type RequestContent,
 } from "../operation.ts";
-import { arrayOf, boolean, integer, object, open, ref, type Schema } from "../schema.ts";
+import { arrayOf, boolean, integer, object, open, ref, type Schema, string } from "../schema.ts";
 import { PREDICTION_HEADERS } from "./prediction-headers.ts";
 
 const tag = "Open Inference Protocol";
@@ -29,6 +29,8 @@ const statistics = ok(
   "Statistics, all nodes added up",
   object({ model_stats: arrayOf(ref("ModelStatistics")) }),
 );
+
+const generateRequest: RequestContent = { content: ref("GenerateRequest"), example: { x: [1, 2, 3] } };
 
 export const OIP_OPERATIONS: Operations = {
   "GET /v2": {
@@ -76,6 +78,28 @@ export const OIP_OPERATIONS: Operations = {
         example: { inputs: [{ name: "x", shape: [1, 3], datatype: "FP32", data: [1, 2, 3] }] },
       },
       answers: ok("The outputs", { byType: { [JSON_TYPE]: ref("InferResponse"), [BINARY_TYPE]: {} } }),
+    },
+    ofVersion,
+  ),
+  ...forEach(
+    ["POST /v2/models/{model}/generate", "POST /v2/models/{model}/versions/{version}/generate"],
+    {
+      tag,
+      summary: "Prediction by names",
+      headers: PREDICTION_HEADERS,
+      request: generateRequest,
+      answers: ok("Outputs by name", ref("GenerateResponse")),
+    },
+    ofVersion,
+  ),
+  ...forEach(
+    ["POST /v2/models/{model}/generate_stream", "POST /v2/models/{model}/versions/{version}/generate_stream"],
+    {
+      tag,
+      summary: "Prediction by names, as a server-sent event",
+      headers: PREDICTION_HEADERS,
+      request: generateRequest,
+      answers: ok("One event: the outputs by name", { byType: { "text/event-stream": string } }),
     },
     ofVersion,
   ),

@@ -21,6 +21,7 @@ import {
 const shape = arrayOf(integer(0), { maxItems: 32 });
 const scalar = either(number, string, boolean);
 const parameters = ref("Parameters");
+const valueOrFlat = either(scalar, arrayOf(scalar));
 const duration = ref("Duration");
 
 const DURATION_NAMES = [
@@ -73,6 +74,20 @@ export const OIP_SCHEMAS: Readonly<Record<string, Schema>> = {
     { model_name: string, model_version: string, outputs: arrayOf(ref("InferOutput")) },
     { id: string, parameters },
   ),
+  GenerateRequest: {
+    ...object(
+      {},
+      {
+        id: described("Echoed", string),
+        parameters: described("Parameters, and inputs too", mapOf(valueOrFlat)),
+      },
+    ),
+    additionalProperties: valueOrFlat,
+  },
+  GenerateResponse: {
+    ...object({ model_name: string, model_version: string }, { id: string }),
+    additionalProperties: valueOrFlat,
+  },
   ServerMetadata: object({ name: string, version: string, extensions: arrayOf(string) }),
   OipModelMetadata: object({
     name: string,
