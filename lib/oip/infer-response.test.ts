@@ -42,6 +42,17 @@ describe("printInferResponse", () => {
     expect(() => printInferResponse(responseOf(output))).toThrow(`output 'p' is ${value} at index 1`);
   });
 
+  test("names what answered the steps of an ensemble", () => {
+    const { json } = printInferResponse({ ...responseOf(), steps: { one: "m/1", "two.b": "n/12" } }, "7");
+    expect(JSON.parse(json)).toEqual({
+      model_name: "m",
+      model_version: "2",
+      id: "7",
+      parameters: { "step.one": "m/1", "step.two.b": "n/12" },
+      outputs: [],
+    });
+  });
+
   test("appends binary data in the order of the outputs, as views of them", () => {
     const h = new Uint16Array([0x3c00, 0x7c00]);
     const outputs: Tensor[] = [

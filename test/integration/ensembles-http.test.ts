@@ -114,6 +114,7 @@ test("publishes, describes, serves and configures an ensemble", async () => {
   expect((await infer([1, 3, 2, 0, 0, 0])).json).toMatchObject({
     model_name: "sum",
     model_version: "1",
+    parameters: { "step.stable": "m/1", "step.second": "m/2" },
     outputs: [
       { name: "total", shape: [2, 3], data: [32, 92, 62, 2, 2, 2] },
       { name: "best", shape: [2], data: [1, 0] },

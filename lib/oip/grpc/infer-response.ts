@@ -6,6 +6,7 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { PredictResponse } from "../../protocol/inference.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { stepParameters } from "../infer-response.ts";
 import { encodeRaw } from "../raw-tensor.ts";
 import { lengthDelimited, varint } from "./message-reader.ts";
 
@@ -47,10 +48,15 @@ export function printStreamError(error: string, id: string | undefined): Buffer 
 }
 
 /** The message in parts that follow one another; the data are views of the outputs. */
-function partsOf({ model, version, outputs }: PredictResponse, id: string | undefined, stream: boolean) {
+function partsOf(
+  { model, version, outputs, steps }: PredictResponse,
+  id: string | undefined,
+  stream: boolean,
+) {
   const writer = new BinaryWriter().uint32(MODEL_NAME).string(model).uint32(MODEL_VERSION).string(version);
   if (id !== undefined) writer.uint32(ID).string(id);
   if (stream) writeFinal(writer);
+  if (steps) for (const parameter of Object.entries(stepParameters(steps))) writeText(writer, parameter);
   for (const tensor of outputs) writeOutput(writer, tensor);
   const parts: Uint8Array[] = [];
   for (const tensor of outputs) {
@@ -65,6 +71,11 @@ function writeOutput(writer: BinaryWriter, { name, datatype, shape }: Tensor): v
   writer.uint32(SHAPE).fork();
   for (const size of shape) writer.int64(size);
   writer.join().join();
+}
+
+function writeText(writer: BinaryWriter, [name, value]: [string, string]): void {
+  writer.uint32(PARAMETERS).fork().uint32(lengthDelimited(1)).string(name);
+  writer.uint32(lengthDelimited(2)).fork().uint32(lengthDelimited(3)).string(value).join().join();
 }
 
 function writeFinal(writer: BinaryWriter): void {

@@ -174,6 +174,14 @@ describe("an answer", () => {
     expect(raw_output_contents[0]!.equals(Buffer.from(data.buffer))).toBe(true);
   });
 
+  test("names what answered the steps of an ensemble", () => {
+    const bytes = printInferResponse({ ...response, steps: { one: "m/1", two: "n/12" } }, "7");
+    expect(methods.ModelInfer.responseDeserialize(bytes)).toMatchObject({
+      ...printed,
+      parameters: { "step.one": { string_param: "m/1" }, "step.two": { string_param: "n/12" } },
+    });
+  });
+
   test("on a stream says that it is the last, or why there is none", () => {
     const { responseDeserialize } = methods.ModelStreamInfer;
     expect(responseDeserialize(printStreamResponse(response, "7"))).toMatchObject({
