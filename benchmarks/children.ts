@@ -9,7 +9,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { BENCH_DIRECTORY } from "./peers/peers.ts";
-import { descendantsOf, type ProcessIdentity, signalProcess } from "./process-tree.ts";
+import { cpuTimeMs, descendantsOf, type ProcessIdentity, signalProcess } from "./process-tree.ts";
 
 const LOG_DIRECTORY = join(BENCH_DIRECTORY, "logs");
 const MAX_WAITING_LINES = 10_000;
@@ -73,6 +73,11 @@ export class Child {
 
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Processor time of it and of all that descend from it, so far. */
+  get cpuMs(): number {
+    return this.#process.pid === undefined ? 0 : cpuTimeMs(this.#process.pid);
   }
 
   send(message: unknown): void {

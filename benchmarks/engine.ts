@@ -56,12 +56,14 @@ export async function measureEngine({ children, roster, report, rounds, duration
     await child.message<{ ready: true }>(READY_DEADLINE_MS);
     child.pause();
   }
-  const ask = async ({ child }: Contestant, setting: Setting, ms: number): Promise<number> => {
+  const ask = async ({ child }: Contestant, setting: Setting, ms: number) => {
     child.resume();
     const order: EngineOrder = { ...setting, seconds: ms / 1000 };
+    const cpuBeforeMs = child.cpuMs;
     const { imagesPerSecond } = await child.ask<EngineResult>(order, ms + ANSWER_GRACE_MS);
+    const cpuUsPerImage = ((child.cpuMs - cpuBeforeMs) * 1_000_000) / (imagesPerSecond * ms);
     child.pause();
-    return imagesPerSecond;
+    return { imagesPerSecond, cpuUsPerImage };
   };
 
   for (const contestant of contestants) {
@@ -69,7 +71,7 @@ export async function measureEngine({ children, roster, report, rounds, duration
     const tried: string[] = [];
     for (const setting of contestant.settings) {
       await ask(contestant, setting, durationMs * TRIAL_SHARE);
-      const rate = await ask(contestant, setting, durationMs * TRIAL_SHARE);
+      const { imagesPerSecond: rate } = await ask(contestant, setting, durationMs * TRIAL_SHARE);
       tried.push(`${setting.rows} x ${setting.callers}: ${rate.toFixed(0)}`);
       if (rate > best) [best, contestant.chosen] = [rate, setting];
     }
@@ -80,9 +82,13 @@ export async function measureEngine({ children, roster, report, rounds, duration
   }
   for (let round = 1; round <= rounds; round++)
     for (const contestant of rotated(contestants, round)) {
-      const rate = await ask(contestant, contestant.chosen!, durationMs);
-      report.add(contestant.series, "images/s", rate);
-      console.error(`round ${round} of ${rounds}, ${contestant.series}: ${rate.toFixed(0)} images/s`);
+      const { imagesPerSecond, cpuUsPerImage } = await ask(contestant, contestant.chosen!, durationMs);
+      report.add(contestant.series, "images/s", imagesPerSecond);
+      if (cpuUsPerImage > 0) report.add(`${contestant.series}.cpu`, "us/image", cpuUsPerImage);
+      console.error(
+        `round ${round} of ${rounds}, ${contestant.series}: ${imagesPerSecond.toFixed(0)} images/s, ` +
+          `${cpuUsPerImage.toFixed(1)} us of processor time each`,
+      );
     }
   report.ratio("engine.images.vs.ort", "engine.images.moiety", "engine.images.ort");
   report.ratio("engine.batches.vs.ort", "engine.batches.moiety", "engine.images.ort");

@@ -52,6 +52,11 @@ export class Report {
     this.#ratios.set(name, value);
   }
 
+  /** Whether there are samples of that name. */
+  has(name: string): boolean {
+    return this.#series.has(name);
+  }
+
   /** Median of the samples so far. */
   median(name: string): number {
     return median(this.#seriesOf(name).samples);

@@ -31,6 +31,11 @@ const FLASK_MODEL_DEADLINE_MS = 300_000;
 /** What is asked of a server in one measurement, besides whom and what. */
 export type Load = Pick<LoadOrder, "connections" | "warmUpMs" | "durationMs" | "arrivals">;
 
+export type TurnResult = LoadResult & {
+  /** Processor time of the server and its children, for each request. */
+  serverCpuUsPerRequest: number;
+};
+
 type Question = Pick<LoadOrder, "target" | "requests" | "minRight">;
 type Asking = { question: Question; statisticsUrl: string | undefined };
 type Entry = { child: Child; asked: Map<EndpointName, Asking> };
@@ -101,20 +106,22 @@ export class Roster {
   }
 
   /** One measurement of a server that was stopped until now and is stopped again. @throws {Error} see `runLoad` */
-  async turn({ server, endpoint }: Seat, load: Load): Promise<LoadResult> {
+  async turn({ server, endpoint }: Seat, load: Load): Promise<TurnResult> {
     const { child, asked } = this.#entries.get(server)!;
     const { question, statisticsUrl } = asked.get(endpoint)!;
     child.resume();
     await this.#settle(child, question);
     const hitsBefore = statisticsUrl === undefined ? 0 : await cacheHits(statisticsUrl);
+    const cpuBeforeMs = child.cpuMs;
     const result = await this.#order(question, load);
+    const serverCpuUsPerRequest = ((child.cpuMs - cpuBeforeMs) * 1000) / result.requests;
     if (statisticsUrl !== undefined) {
       const share = ((await cacheHits(statisticsUrl)) - hitsBefore) / result.requests;
       if (share < CACHED_MIN_SHARE)
         throw new Error(`only ${(share * 100).toFixed(1)}% of answers came from the cache`);
     }
     child.pause();
-    return result;
+    return { ...result, serverCpuUsPerRequest };
   }
 
   /** Ends a server that failed. */

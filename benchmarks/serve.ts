@@ -11,16 +11,15 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Children, withChildren } from "./children.ts";
 import { ENGINE, ENGINE_PEERS, measureEngine } from "./engine.ts";
-import type { LoadResult } from "./load.ts";
 import { type BenchmarkOptions, readOptions } from "./options.ts";
 import { PATH_PEERS, PATHS, type Path, type Seat } from "./paths.ts";
 import { BENCH_DIRECTORY } from "./peers/peers.ts";
 import { Report, rotated } from "./report.ts";
-import { type Load, Roster } from "./roster.ts";
+import { type Load, Roster, type TurnResult } from "./roster.ts";
 
 const OURS = "moiety";
 const OPEN_LOOP_CONNECTIONS = 64;
-const MEASURES = ["throughput", "p50", "p99", "generator"] as const;
+const MEASURES = ["throughput", "p50", "p99", "cpu", "generator"] as const;
 
 type Plan = { rounds: number; connections: readonly number[]; warmUpMs: number; durationMs: number };
 /** Who takes part in a path, ours first. */
@@ -135,16 +134,18 @@ async function measure(
   }
 }
 
-function record(path: string, connections: number, name: string, result: LoadResult): void {
+function record(path: string, connections: number, name: string, result: TurnResult): void {
   const add = (measure: (typeof MEASURES)[number], unit: string, sample: number) =>
     report.add(seriesName(path, connections, measure, name), unit, sample);
   add("throughput", "requests/s", result.requestsPerSecond);
   add("p50", "ms", result.p50Ms);
   add("p99", "ms", result.p99Ms);
+  // Without /proc there is none to be read.
+  if (result.serverCpuUsPerRequest > 0) add("cpu", "us/request", result.serverCpuUsPerRequest);
   add("generator", "us/request", result.cpuUsPerRequest);
 }
 
-function summary({ requestsPerSecond, p50Ms, p99Ms, cpuShare }: LoadResult): string {
+function summary({ requestsPerSecond, p50Ms, p99Ms, cpuShare }: TurnResult): string {
   return (
     `${requestsPerSecond.toFixed(0)} requests/s, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms ` +
     `(load generator: ${(cpuShare * 100).toFixed(0)}% of a core)`
@@ -156,12 +157,13 @@ function compare({ path, contestants }: Contest, counts: readonly number[]): voi
   for (const { name } of contestants.slice(1))
     for (const connections of counts) {
       const of = (measure: string, contestant: string) => seriesName(path, connections, measure, contestant);
-      for (const measure of ["throughput", "p50", "p99"])
-        report.ratio(
-          `serve.${path}.c${connections}.${measure}.vs.${name}`,
-          of(measure, OURS),
-          of(measure, name),
-        );
+      for (const measure of ["throughput", "p50", "p99", "cpu"])
+        if (report.has(of(measure, OURS)) && report.has(of(measure, name)))
+          report.ratio(
+            `serve.${path}.c${connections}.${measure}.vs.${name}`,
+            of(measure, OURS),
+            of(measure, name),
+          );
       if (path === "cluster")
         report.difference(`serve.${path}.c${connections}.p50.added`, of("p50", OURS), of("p50", name));
     }
