@@ -1,9 +1,11 @@
 /**
  * Looks at model folders at the start, again shortly after whenever something was being copied, and then as often as
- * asked, or never. Each model file is taken in by a thread of its own, one after another.
+ * asked, or never. Each model file is taken in by a process of its own, one after another: one
+ * that makes the runtime abort, hang or take all memory is refused like any other that cannot be served.
  */
 
-import { runTask } from "../runtime/task.ts";
+import { errorMessage, errorType, InvalidModelError } from "../errors.ts";
+import { runProcessTask } from "../runtime/process-task.ts";
 import { systemClock } from "../serving/clock.ts";
 import { SyncLoop } from "../serving/sync-loop.ts";
 import type { StoreLocation } from "../store/store.ts";
@@ -22,6 +24,22 @@ export type FolderWatchOptions = Omit<RepositoryFoldersOptions, "importModel"> &
 const IMPORT_ENTRY = new URL("./import-task.ts", import.meta.url);
 const IMPORT_TIMEOUT_MS = 600_000;
 
+/** @throws {InvalidModelError} also where the process ended over it, {CancelledError}, {DeadlineExceededError} */
+export async function importModel(task: ImportTask, signal: AbortSignal): Promise<ImportedModel> {
+  try {
+    return await runProcessTask(IMPORT_ENTRY, task, {
+      name: `import of ${task.path}`,
+      signal,
+      timeoutMs: IMPORT_TIMEOUT_MS,
+    });
+  } catch (error) {
+    // Not to be tried again before the file changes.
+    if (errorType(error) === "WORKER_CRASHED")
+      throw new InvalidModelError("file", `its process ended over it: ${errorMessage(error)}`);
+    throw error;
+  }
+}
+
 export class FolderWatch {
   readonly folders: RepositoryFolders;
   readonly #loop: SyncLoop;
@@ -32,12 +50,7 @@ export class FolderWatch {
     const { signal } = this.#stop;
     this.folders = new RepositoryFolders({
       ...options,
-      importModel: (task) =>
-        runTask<ImportTask, ImportedModel>(
-          IMPORT_ENTRY,
-          { store, ...task },
-          { name: `import of ${task.path}`, signal, timeoutMs: IMPORT_TIMEOUT_MS },
-        ),
+      importModel: (task) => importModel({ store, ...task }, signal),
     });
     this.#loop = new SyncLoop({
       sync: () => {

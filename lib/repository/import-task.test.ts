@@ -4,12 +4,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema, TensorProto_DataLocation } from "onnx-buf";
-import { runTask } from "../runtime/task.ts";
 import { openStore } from "../store/open-store.ts";
-import type { ImportedModel, ImportTask } from "./import-task.ts";
+import { importModel as takeIn } from "./folder-watch.ts";
+import type { ImportTask } from "./import-task.ts";
 
 const KINDS = fileURLToPath(new URL("../../test/fixtures/onnx-kinds", import.meta.url));
-const ENTRY = new URL("./import-task.ts", import.meta.url);
 
 let directory: string;
 let path: string;
@@ -22,10 +21,9 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 const store = () => ({ kind: "files" as const, directory: join(directory, "store") });
 const importModel = (task: Partial<ImportTask> = {}) =>
-  runTask<ImportTask, ImportedModel>(
-    ENTRY,
+  takeIn(
     { store: store(), path, declared: undefined, publishedDigest: undefined, ...task },
-    { name: "import" },
+    new AbortController().signal,
   );
 
 async function stored(): Promise<number> {

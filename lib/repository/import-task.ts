@@ -1,5 +1,5 @@
 /**
- * The thread that takes a model file in: reads it, makes it one file, asks the runtime whether it loads and what it
+ * The process that takes a model file in: reads it, makes it one file, asks the runtime whether it loads and what it
  * takes and gives, and stores it. A model that would not be served is never stored.
  */
 
@@ -10,10 +10,9 @@ import { type ModelProto, ModelProtoSchema } from "onnx-buf";
 import { InferenceSession } from "onnxruntime-node";
 import { errorMessage, InvalidModelError } from "../errors.ts";
 import type { ModelSignature } from "../protocol/models.ts";
-import { nativeCall } from "../runtime/native-call.ts";
 import { signatureOf } from "../runtime/ort-tensor.ts";
+import { serveProcessTask } from "../runtime/process-task.ts";
 import { sessionOptions } from "../runtime/session-options.ts";
-import { serveTask } from "../runtime/task.ts";
 import { digestOf } from "../store/digest.ts";
 import { openStore } from "../store/open-store.ts";
 import type { ArtifactRef, StoreLocation } from "../store/store.ts";
@@ -34,7 +33,7 @@ export type ImportTask = {
 /** `signature` undefined: it is what is published already. */
 export type ImportedModel = { onnx: ArtifactRef; signature: ModelSignature | undefined };
 
-serveTask(
+serveProcessTask(
   async ({ store: location, path, declared, publishedDigest }: ImportTask): Promise<ImportedModel> => {
     const bytes = await readWhole(path);
     const digest = await digestOf(bytes);
@@ -81,15 +80,13 @@ const UNPACKED = { session: { disable_prepacking: "1" } };
 async function signatureFrom(bytes: Uint8Array): Promise<ModelSignature> {
   let session: InferenceSession;
   try {
-    session = await nativeCall(() =>
-      InferenceSession.create(bytes, { ...sessionOptions({}), extra: UNPACKED }),
-    );
+    session = await InferenceSession.create(bytes, { ...sessionOptions({}), extra: UNPACKED });
   } catch (error) {
     throw new InvalidModelError("file", errorMessage(error));
   }
   try {
     return signatureOf(session);
   } finally {
-    await nativeCall(() => session.release());
+    await session.release();
   }
 }
