@@ -268,6 +268,32 @@ describe("a call", () => {
   });
 });
 
+test("nodes are asked no more whether they have loaded a model, when nobody waits for it", async () => {
+  let asked = 0;
+  const registry = {
+    name: "registry",
+    actions: { setLoaded: () => ({ model: "m", versions: [1], aliases: {} }) },
+  };
+  const states = () => {
+    asked++;
+    return [{ model: "m", version: "1", state: "loading", reason: "" }];
+  };
+  const inference = { ...scripted, actions: { ...scripted.actions, states } };
+  const node = await startNode(configWith(), ["gateway"], [registry, inference]);
+  const other = new OipClient(grpcAddress(node)!);
+  const deadline = Date.now() + 300;
+  const waiting = failureOf(other.call("RepositoryModelLoad", { model_name: "m" }, { deadline }));
+  expect(await waiting).toMatchObject({ code: status.DEADLINE_EXCEEDED });
+  let [before, same] = [0, 0];
+  await until(() => {
+    same = asked === before ? same + 1 : 0;
+    before = asked;
+    return same === 10;
+  });
+  other.close();
+  await node.stop();
+});
+
 describe("stopping", () => {
   test("answers what is in work, ends streams UNAVAILABLE, and takes nothing new", async () => {
     const node = await start();
