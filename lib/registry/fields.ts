@@ -54,11 +54,14 @@ export function own<T>(
   return table[key]!;
 }
 
+/** From within the process, or as CBOR, a value may be what JSON has no form for. */
+const shown = (_: string, value: unknown) => (typeof value === "bigint" ? `${value}n` : value);
+
 /** @throws {InvalidInputError} always */
 export function refuse(field: string, value: unknown, expected: string): never {
   throw new InvalidInputError({
     field,
-    received: (JSON.stringify(value) ?? "nothing").slice(0, 80),
+    received: (JSON.stringify(value, shown) ?? "nothing").slice(0, 80),
     expected,
   });
 }
