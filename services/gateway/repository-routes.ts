@@ -2,6 +2,7 @@
 
 import { readBody } from "../../lib/http/body.ts";
 import { type Exchange, json, type Reply, type Route } from "../../lib/http/exchange.ts";
+import { hangUpSignal } from "../../lib/http/hang-up.ts";
 import { checkRepositoryRequest, readIndexRequest } from "../../lib/oip/repository.ts";
 import type { Backend } from "./backend.ts";
 import { configurationOf, indexOf, loadModel, statisticsOf, unloadModel } from "./repository.ts";
@@ -41,14 +42,14 @@ async function index(backend: Backend, { request }: Exchange): Promise<Reply> {
   return json(await indexOf(backend, ready));
 }
 
-async function load(backend: Backend, { request, params }: Exchange): Promise<Reply> {
+async function load(backend: Backend, { request, response, params }: Exchange): Promise<Reply> {
   checkRepositoryRequest(await readBody(request, backend.bodyLimits), "load");
-  await loadModel(backend, params.model!);
+  await loadModel(backend, params.model!, hangUpSignal(request, response));
   return json({});
 }
 
-async function unload(backend: Backend, { request, params }: Exchange): Promise<Reply> {
+async function unload(backend: Backend, { request, response, params }: Exchange): Promise<Reply> {
   checkRepositoryRequest(await readBody(request, backend.bodyLimits), "unload");
-  await unloadModel(backend, params.model!);
+  await unloadModel(backend, params.model!, hangUpSignal(request, response));
   return json({});
 }

@@ -58,7 +58,11 @@ export async function indexOf(backend: Backend, onlyReady: boolean): Promise<Ind
  * @param signal aborts the wait, not the loading
  * @throws {LoadFailedError} {ModelNotFoundError} {ModelNotReadyError} when it takes too long
  */
-export async function loadModel(backend: Backend, model: string, signal?: AbortSignal): Promise<void> {
+export async function loadModel(
+  backend: Backend,
+  model: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const record = await backend.call("registry.setLoaded", { model, loaded: true }).catch(async (error) => {
     throw errorType(error) === "MODEL_NOT_FOUND" ? ((await folderFault(backend, model)) ?? error) : error;
   });
@@ -76,7 +80,11 @@ export async function loadModel(backend: Backend, model: string, signal?: AbortS
  * @param signal aborts the wait, not the unloading
  * @throws {ModelNotFoundError} {ModelNotReadyError} when it takes too long
  */
-export async function unloadModel(backend: Backend, model: string, signal?: AbortSignal): Promise<void> {
+export async function unloadModel(
+  backend: Backend,
+  model: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   await backend.call("registry.setLoaded", { model, loaded: false });
   await settled(backend, model, "it is being unloaded", signal, (states) => states.length === 0);
 }
