@@ -23,6 +23,8 @@ export type FolderWatchOptions = Omit<RepositoryFoldersOptions, "importModel"> &
 
 const IMPORT_ENTRY = new URL("./import-task.ts", import.meta.url);
 const IMPORT_TIMEOUT_MS = 600_000;
+/** Where nothing is polled, between tries of what failed and may pass. */
+const RETRY_MS = 5_000;
 
 /** @throws {InvalidModelError} also where the process ended over it, {CancelledError}, {DeadlineExceededError} */
 export async function importModel(task: ImportTask, signal: AbortSignal): Promise<ImportedModel> {
@@ -54,16 +56,16 @@ export class FolderWatch {
     });
     this.#loop = new SyncLoop({
       sync: () => {
-        const look = this.folders.sync().then((waiting) => {
-          if (waiting) this.#loop.poke();
-          else if (pollSeconds === 0) this.#loop.stop();
+        const look = this.folders.sync().then((again) => {
+          if (again === "soon") this.#loop.poke();
+          else if (again === "no" && pollSeconds === 0) this.#loop.stop();
         });
         this.#looking = look.catch(() => {});
         return look;
       },
       clock: systemClock,
       onFailure: (reason) => options.log.error(`Model folders cannot be followed: ${reason}`),
-      pollMs: pollSeconds * 1000,
+      pollMs: pollSeconds === 0 ? RETRY_MS : pollSeconds * 1000,
       settleMs,
     });
   }

@@ -49,8 +49,11 @@ export type FollowOptions = {
   log: { info(text: string): void; warn(text: string): void; error(text: string): void };
 };
 
-/** `waiting`: something is to be looked at again soon; `published`: something has been. */
-export type Followed = { waiting: boolean; published: boolean };
+/** When to look again: soon, as something may be being copied; later, as something failed that may pass; need not. */
+export type Again = "soon" | "later" | "no";
+
+/** `published`: something has been. */
+export type Followed = { again: Again; published: boolean };
 
 /** What a folder was when it was last dealt with; without a fingerprint it will be again at the next look. */
 type Handled = { fingerprint: string | undefined; fault: string | undefined };
@@ -123,32 +126,32 @@ export class FollowedModel {
     this.#folder = folder;
     this.#missed = 0;
     if (this.#unloaded) this.#unloaded = (await this.#setLoaded(true)) !== undefined;
-    const result: Followed = { waiting: this.#unloaded, published: false };
+    const result: Followed = { again: this.#unloaded ? "later" : "no", published: false };
     if (folder.fingerprint !== this.#config?.fingerprint) {
-      if (folder.fingerprint !== earlier.fingerprint) return { ...result, waiting: true };
-      result.waiting = (await this.#configure()) || result.waiting;
+      if (folder.fingerprint !== earlier.fingerprint) return { ...result, again: "soon" };
+      result.again = sooner(result.again, await this.#configure());
     }
     for (const version of folder.versions) {
       if (!this.#configuration || stopped()) break;
       if (version.fingerprint === this.#versions.get(version.number)?.fingerprint) continue;
       const seen = earlier.versions.find(({ number }) => number === version.number);
-      if (seen?.fingerprint !== version.fingerprint) {
-        result.waiting = true;
-        continue;
-      }
-      const { waiting, published } = await this.#take(this.#configuration, version);
-      result.waiting ||= waiting;
-      result.published ||= published;
+      const isCalm = seen?.fingerprint === version.fingerprint;
+      const taken: Followed = isCalm
+        ? await this.#take(this.#configuration, version)
+        : { again: "soon", published: false };
+      result.again = sooner(result.again, taken.again);
+      result.published ||= taken.published;
     }
     return result;
   }
 
-  /** A look has not found the folder: what has gone is unloaded. @returns whether to look again soon */
-  async miss(): Promise<boolean> {
-    if (this.#unloaded || ++this.#missed < MISSES) return !this.#unloaded;
+  /** A look has not found the folder: what has gone is unloaded. */
+  async miss(): Promise<Again> {
+    if (this.#unloaded) return "no";
+    if (++this.#missed < MISSES) return "soon";
     this.#options.log.warn(`${this.path} has gone: unloading ${this.#folder.model}`);
     this.#unloaded = (await this.#setLoaded(false)) === undefined;
-    return !this.#unloaded;
+    return this.#unloaded ? "no" : "later";
   }
 
   #faultOf(number: number): string | undefined {
@@ -161,8 +164,8 @@ export class FollowedModel {
     return attempt(() => registry.setLoaded(this.#folder.model, loaded).catch(unlessUnknown));
   }
 
-  /** Reads the folder's configuration and, where the model is known, sets it. @returns whether to try again */
-  async #configure(): Promise<boolean> {
+  /** Reads the folder's configuration and, where the model is known, sets it. */
+  async #configure(): Promise<Again> {
     const { model, path, fingerprint } = this.#folder;
     const { registry, log } = this.#options;
     const first = this.#config === undefined;
@@ -182,7 +185,7 @@ export class FollowedModel {
     });
     this.#config = handled(fingerprint, failure);
     if (failure) this.#configuration = undefined;
-    return failure?.passing === true;
+    return failure?.passing ? "later" : "no";
   }
 
   /** Whether what a configuration declares is true of the versions there are. @throws {InvalidInputError} */
@@ -208,7 +211,7 @@ export class FollowedModel {
     });
     this.#versions.set(number, handled(fingerprint, failure));
     if (isNew) log.info(`Published ${model} version ${number} from ${path}`);
-    return { waiting: failure?.passing === true, published: isNew };
+    return { again: failure?.passing ? "later" : "no", published: isNew };
   }
 
   async #publicationOf(
@@ -229,6 +232,11 @@ export class FollowedModel {
       throw new UnavailableError(path, "it changed while it was read");
     return { model, artifacts: { onnx }, signature: signature!, labels: [] };
   }
+}
+
+export function sooner(a: Again, b: Again): Again {
+  const order: readonly Again[] = ["no", "later", "soon"];
+  return order[Math.max(order.indexOf(a), order.indexOf(b))]!;
 }
 
 export function fault(model: string, number: number | undefined, reason: string): FolderState {

@@ -69,7 +69,7 @@ afterEach(async () => {
 
 /** Looks until nothing waits. */
 async function settle(): Promise<void> {
-  for (let look = 0; look < 20; look++) if (!(await folders.sync())) return;
+  for (let look = 0; look < 20; look++) if ((await folders.sync()) === "no") return;
   throw new Error("it never comes to rest");
 }
 
@@ -77,10 +77,10 @@ const states = () => folders.states().map(({ model, version, state }) => `${mode
 
 test("nothing is taken in before two looks have found it the same", async () => {
   await put("m/1/model.onnx", "half of a");
-  expect(await folders.sync()).toBe(true);
+  expect(await folders.sync()).toBe("soon");
   expect(states()).toEqual(["m/1 importing"]);
   await appendFile(join(directory, "models/m/1/model.onnx"), " model");
-  expect(await folders.sync()).toBe(true);
+  expect(await folders.sync()).toBe("soon");
   expect(imported).toEqual([]);
   await settle();
   expect(imported).toEqual(["m/1/model.onnx"]);
@@ -97,7 +97,7 @@ test("what lay there at the start counts as settled once a look has found nothin
     expect(folders.report().settled).toBe(false);
     expect((await registry.list()).flatMap(({ versions }) => versions)).toEqual(published);
   }
-  expect(await folders.sync()).toBe(false);
+  expect(await folders.sync()).toBe("no");
   expect(folders.report().settled).toBe(true);
   await put("m/2/model.onnx", "b");
   await folders.sync();
@@ -135,7 +135,7 @@ test("what fails for a reason that may pass is tried again", async () => {
   await put("m/1/model.onnx", "a");
   failures = [new StoreUnavailableError("the disk is full", "put")];
   await folders.sync();
-  expect(await folders.sync()).toBe(true);
+  expect(await folders.sync()).toBe("later");
   expect(folders.states()).toMatchObject([
     { state: "failed", reason: expect.stringContaining("disk is full") },
   ]);
@@ -212,7 +212,7 @@ test("a folder that goes unloads its model, one that comes back loads it; an unl
   await settle();
   await registry.setLoaded("n", false);
   await rename(join(directory, "models/m"), join(directory, "away"));
-  expect(await folders.sync()).toBe(true);
+  expect(await folders.sync()).toBe("soon");
   expect((await registry.get("m")).unloaded).toBeUndefined();
   await settle();
   expect((await registry.get("m")).unloaded).toBe(true);
@@ -316,7 +316,9 @@ test("an unload that fails for now is tried again", async () => {
   registry.setLoaded = (model, loaded) =>
     isAway ? Promise.reject(new StoreUnavailableError("put", "away")) : setLoaded(model, loaded);
   await rename(join(directory, "models/m"), join(directory, "away"));
-  for (let look = 0; look < 4; look++) expect(await folders.sync()).toBe(true);
+  const looks = [];
+  for (let look = 0; look < 4; look++) looks.push(await folders.sync());
+  expect(looks).toEqual(["soon", "later", "later", "later"]);
   isAway = false;
   await settle();
   expect((await registry.get("m")).unloaded).toBe(true);
@@ -335,4 +337,14 @@ test("of a name in two directories the first counts, and the other is named", as
   expect(folders.states()).toMatchObject([
     { model: "m", version: "", reason: expect.stringContaining("more/m is left out") },
   ]);
+});
+
+test.each([
+  ["{", "config.json"],
+  ['{"batching": {"rows": 3}}', "configuration.batching.rows"],
+])("a config.json that cannot be read is refused by name: %s", async (text, field) => {
+  await put("m/1/model.onnx", "a");
+  await put("m/config.json", text);
+  await settle();
+  expect(folders.states()).toMatchObject([{ state: "failed", reason: expect.stringContaining(field) }]);
 });

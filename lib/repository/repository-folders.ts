@@ -7,7 +7,14 @@
 import { dirname } from "node:path";
 import type { FolderReport, FolderState } from "../protocol/repository.ts";
 import { type Look, lookAt, type ModelFolder } from "./folder-scan.ts";
-import { FollowedModel, type FollowOptions, fault } from "./followed-model.ts";
+import {
+  type Again,
+  type Followed,
+  FollowedModel,
+  type FollowOptions,
+  fault,
+  sooner,
+} from "./followed-model.ts";
 
 export type RepositoryFoldersOptions = FollowOptions & { directories: readonly string[] };
 
@@ -26,26 +33,26 @@ export class RepositoryFolders {
     this.#options = options;
   }
 
-  /** One look and what follows from it. @returns whether something waits to be looked at again soon */
-  async sync(): Promise<boolean> {
+  /** One look and what follows from it. */
+  async sync(): Promise<Again> {
     const look = await lookAt(this.#options.directories);
     this.#faults = look.unreadable.map(({ directory, reason }) =>
       fault("", undefined, `${directory}: ${reason}`),
     );
     const found = this.#firstOfEachName(look.models);
-    let [waiting, published] = [false, false];
+    const result: Followed = { again: "no", published: false };
     for (const folder of found.values()) {
-      if (this.#stopped) return false;
-      const followed = await this.#follow(folder);
-      waiting ||= followed.waiting;
-      published ||= followed.published;
+      if (this.#stopped) return "no";
+      const { again, published } = await this.#follow(folder);
+      result.again = sooner(result.again, again);
+      result.published ||= published;
     }
-    waiting = (await this.#miss(found, look)) || waiting;
+    const again = sooner(result.again, await this.#miss(found, look));
     this.#tell();
-    if (this.#quiet) return waiting;
+    if (this.#quiet) return again;
     // One look more: who serves what was published last has heard of it by then.
-    this.#quiet = !waiting && !published;
-    return !this.#quiet;
+    this.#quiet = again !== "soon" && !result.published;
+    return this.#quiet ? again : "soon";
   }
 
   report(): FolderReport {
@@ -76,21 +83,21 @@ export class RepositoryFolders {
     return found;
   }
 
-  async #follow(folder: ModelFolder): Promise<{ waiting: boolean; published: boolean }> {
+  async #follow(folder: ModelFolder): Promise<Followed> {
     const known = this.#models.get(folder.model);
     if (known) return known.follow(folder, () => this.#stopped);
     this.#models.set(folder.model, await FollowedModel.first(folder, this.#options));
-    return { waiting: true, published: false };
+    return { again: "soon", published: false };
   }
 
-  /** What a look did not find; in a directory that cannot be read nothing has gone. @returns whether to look again */
-  async #miss(found: ReadonlyMap<string, unknown>, { unreadable }: Look): Promise<boolean> {
-    let waiting = false;
+  /** What a look did not find; in a directory that cannot be read nothing has gone. */
+  async #miss(found: ReadonlyMap<string, unknown>, { unreadable }: Look): Promise<Again> {
+    let again: Again = "no";
     for (const [model, followed] of this.#models) {
       const isHidden = unreadable.some(({ directory }) => directory === dirname(followed.path));
-      if (!found.has(model) && !isHidden) waiting = (await followed.miss()) || waiting;
+      if (!found.has(model) && !isHidden) again = sooner(again, await followed.miss());
     }
-    return waiting;
+    return again;
   }
 
   /** Logs what is wrong that was not before. */
