@@ -37,8 +37,8 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-async function send({ model, body, headerBytes }: Request): Promise<Answer> {
-  const exchange = fetch(`${url}/v2/models/${model}/infer`, {
+async function send({ model, body, headerBytes }: Request, verb = "infer"): Promise<Answer> {
+  const exchange = fetch(`${url}/v2/models/${model}/${verb}`, {
     method: "POST",
     body: body as Uint8Array<ArrayBuffer>,
     headers: headerBytes === undefined ? {} : { [HEADER]: headerBytes },
@@ -293,7 +293,7 @@ function mutated({ model, body, headerBytes }: Request, random: () => number): R
 }
 
 test("requests that work are answered before, among and after those that do not", async () => {
-  const expected = await Promise.all(GOOD.map(send));
+  const expected = await Promise.all(GOOD.map((request) => send(request)));
   expect(expected.map(({ status, body }) => [status, status === 200 || body.toString()])).toEqual(
     GOOD.map(() => [200, true]),
   );
@@ -317,4 +317,36 @@ test("requests that work are answered before, among and after those that do not"
   // The mutations do reach many different checks.
   expect(refusals.size).toBeGreaterThan(200);
   for (const [i, request] of GOOD.entries()) expect((await send(request)).body).toEqual(expected[i]!.body);
+});
+
+test("what is asked by names is answered or refused, whatever it is", async () => {
+  const good: readonly Request[] = [
+    { model: "identity-fp32", body: json({ id: "1", x: [1, 2], parameters: { priority: 1 } }) },
+    { model: "identity-bytes", body: json({ x: ["a", "b"], other: true, parameters: { cache: false } }) },
+    { model: "identity-int64", body: json('{"parameters":{"x":[9007199254740993,-1]}}') },
+  ];
+  const expected = await Promise.all(good.map((request) => send(request, "generate")));
+  const long = "x".repeat(4 * 2 ** 20);
+  const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`n${i}`, i]));
+  for (const body of [{ x: long }, { x: [long] }, { [long]: null }, { id: [] }, { parameters: [long] }])
+    messageOf(await send({ model: "identity-fp32", body: json(body) }, "generate"));
+  expect(
+    (await send({ model: "identity-fp32", body: json({ ...many, x: [1, 2] }) }, "generate")).status,
+  ).toBe(200);
+  for (let seed = 0; seed < MUTATIONS / 5; seed++) {
+    const [random, of] = [randomStream(seed), seed % good.length];
+    const { model, body } = good[of]!;
+    const value = () => json(mutatedValue(JSON.parse(Buffer.from(body).toString()), random));
+    const changed = seed % 2 === 0 ? mutatedBytes(body, random) : value();
+    const verb = seed % 4 < 2 ? "generate" : "generate_stream";
+    const answer = await send({ model, body: changed }, verb);
+    try {
+      if (answer.status !== 200) messageOf(answer);
+    } catch (error) {
+      throw new Error(`seed ${seed}, ${verb} ${Buffer.from(changed).toString("latin1").slice(0, 300)}`, {
+        cause: error,
+      });
+    }
+    if (seed % 10 === 0) expect((await send(good[of]!, "generate")).body).toEqual(expected[of]!.body);
+  }
 });

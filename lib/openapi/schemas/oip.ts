@@ -58,7 +58,10 @@ export const OIP_SCHEMAS: Readonly<Record<string, Schema>> = {
       { inputs: arrayOf(ref("InferInput"), { minItems: 1 }) },
       {
         id: described("Echoed", string),
-        parameters: described("priority, timeout (microseconds), cache, sequence_id, binary_data_output", parameters),
+        parameters: described(
+          "priority, timeout (microseconds), cache, sequence_id, binary_data_output",
+          parameters,
+        ),
         outputs: described(
           "All, where none is named. Parameters: classification, binary_data",
           arrayOf(open(object({ name: string }, { parameters }))),
