@@ -5,6 +5,8 @@ import type { Readiness } from "../../lib/protocol/inference.ts";
 import type { Backend } from "./backend.ts";
 
 const TIMEOUT_MS = 2_000;
+/** Shorter than probes wait: a registry that hangs takes no gateway out of service. */
+const FOLDERS_TIMEOUT_MS = 500;
 const STOPPING: Readiness = { ready: false, reason: "the gateway is shutting down" };
 
 /** Never rejects: a cluster that cannot be asked is not ready. */
@@ -24,7 +26,9 @@ export async function serverReadiness(backend: Backend): Promise<Readiness> {
 /** Not ready while models that lay in folders when the registry's node started are on their way to being served. */
 async function foldersReadiness(backend: Backend): Promise<Readiness | undefined> {
   // What is served goes on being served without a registry.
-  const nodes = await backend.callEach("registry.folders", {}, { timeout: TIMEOUT_MS }).catch(() => []);
+  const nodes = await backend
+    .callEach("registry.folders", {}, { timeout: FOLDERS_TIMEOUT_MS })
+    .catch(() => []);
   const settled = nodes.every((node) => node.settled);
   return settled ? undefined : { ready: false, reason: "models from folders are being taken in" };
 }
