@@ -24,7 +24,7 @@ describe("ElsewhereStrategy", () => {
   type Parameters = ConstructorParameters<typeof ElsewhereStrategy>;
   type Arguments = globalThis.Parameters<ElsewhereStrategy["select"]>;
   const strategy = () => new ElsewhereStrategy({} as Parameters[0], {} as Parameters[1]);
-  const nodes = (...ids: string[]) => ids.map((id) => ({ id })) as Arguments[0];
+  const nodes = (...ids: string[]) => ids.map((id) => ({ id, local: id === "own" })) as Arguments[0];
   const attempt = (attempts: number, nodeID: string) =>
     ({ _retryAttempts: attempts, nodeID }) as unknown as NonNullable<Arguments[1]>;
 
@@ -32,6 +32,13 @@ describe("ElsewhereStrategy", () => {
     const own = strategy();
     const picks = [1, 2, 3].map(() => own.select(nodes("a", "b"), attempt(0, "a")).id);
     expect(picks).toEqual(["a", "b", "a"]);
+  });
+
+  test("takes this process first, but not for a further attempt after it has failed", () => {
+    const own = strategy();
+    const picks = [1, 2, 3].map(() => own.select(nodes("a", "own"), attempt(0, "a")).id);
+    expect(picks).toEqual(["own", "own", "own"]);
+    expect(own.select(nodes("a", "own"), attempt(1, "own")).id).toBe("a");
   });
 
   test("gives a further attempt to any node but the one that failed", () => {

@@ -61,7 +61,8 @@ describe("a call", () => {
   });
 
   test("weighs rows by what they take on each node", () => {
-    const { balancer, choices, load } = balanced();
+    const { balancer, call, choices, load } = balanced();
+    call("a", 10);
     balancer.told("a", load(0, 10));
     balancer.told("b", load(4, 1));
     expect(new Set(choices([A, B]))).toEqual(new Set(["b"]));
@@ -77,6 +78,21 @@ describe("a call", () => {
     expect(new Set(choices([OWN, A]))).toEqual(new Set(["own"]));
     balancer.ownLoad = () => load(20);
     expect(new Set(choices([OWN, A]))).toEqual(new Set(["a"]));
+  });
+
+  test("goes once a second to an idle node that looks dear, which may not be so any more", () => {
+    const { balancer, clock, call, choices, load } = balanced();
+    call("a", 500);
+    balancer.told("a", load(0, 500));
+    balancer.told("b", load(1));
+    expect(share(choices([A, B]), "a")).toBe(0);
+    clock.skip(1_000);
+    expect(share(choices([A, B]), "a")).toBe(0.01);
+    clock.skip(1_000);
+    expect(choices([A, B], {}, 1)).toEqual(["a"]);
+    call("a", 1);
+    balancer.told("a", load(0));
+    expect(share(choices([A, B]), "a")).toBe(1);
   });
 
   test("goes to another node than it has just failed on, and back where there is no other", () => {

@@ -43,6 +43,8 @@ const HOP_MS = 1;
 const SHORT_TRIP_MS = 5;
 /** How much sooner another node must answer to be better than this process. */
 const LOCAL_FACTOR = 1.25;
+/** How many times dearer a node must be than another to be looked at now and then, in case it is so no more. */
+const SUSPECT = 2;
 /** Nodes this close are equal. */
 const EQUAL = 0.9;
 /** How much longer than elsewhere answers of a slow node take; and by how much, not to judge by trifles. */
@@ -87,13 +89,22 @@ export class NodeBalancer {
     const possible = failed === undefined ? candidates : others(candidates, failed);
     if (question.affinity !== undefined) return this.#keeperOf(question.affinity, possible, question, now);
     const open: C[] = [];
+    let dearest: C | undefined;
+    let [leastMs, mostMs] = [Number.POSITIVE_INFINITY, 0];
     for (const candidate of possible) {
       const peer = this.#peerOf(candidate.id);
       if (peer.lacks(question.subject, now)) continue;
       const reason = peer.avoided(now, SILENT_MS);
-      if (reason === undefined) open.push(candidate);
-      else if (this.#try(peer, reason, now)) return candidate;
+      if (reason !== undefined) {
+        if (this.#try(peer, reason, now)) return candidate;
+        continue;
+      }
+      open.push(candidate);
+      const rowMs = peer.load?.rowMs || Number.NaN;
+      if (rowMs < leastMs) leastMs = rowMs;
+      if (rowMs > mostMs) [dearest, mostMs] = [candidate, rowMs];
     }
+    if (dearest && mostMs > leastMs * SUSPECT && this.#isForgotten(dearest, now)) return dearest;
     return this.#soonest(open.length > 0 ? open : possible, question.rows);
   }
 
@@ -217,10 +228,23 @@ export class NodeBalancer {
     return Math.max(0, (load?.waitMs ?? 0) + sentSince * rowMs) + rows * rowMs;
   }
 
+  /**
+   * Whether nobody asks a node that has nothing to do, so that it will go on to look dear. A call is sent there now and
+   * then: it may have been so only once.
+   */
+  #isForgotten({ id }: Candidate, now: number): boolean {
+    const peer = this.#peerOf(id);
+    if (peer.load?.rows !== 0 || now - peer.lastAnswerAt < TRY_MS) return false;
+    return this.#isDue(peer, now);
+  }
+
   /** Whether it is time to see how the node does. A silent or stopping one will be heard of without. */
   #try(peer: Peer, reason: AvoidReason, now: number): boolean {
-    const due = now - peer.triedAt >= TRY_MS && peer.inFlight === 0;
-    if (!due || (reason !== "slow" && reason !== "timeouts")) return false;
+    return (reason === "slow" || reason === "timeouts") && this.#isDue(peer, now);
+  }
+
+  #isDue(peer: Peer, now: number): boolean {
+    if (peer.inFlight > 0 || now - peer.triedAt < TRY_MS) return false;
     peer.triedAt = now;
     return true;
   }

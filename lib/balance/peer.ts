@@ -39,7 +39,7 @@ export class Peer {
   excessMs = 0;
   slow = false;
   lastAnswerAt = Number.NEGATIVE_INFINITY;
-  /** When it was last sent a call although it is left alone. */
+  /** When it was last sent a call to see how it does. */
   triedAt = Number.NEGATIVE_INFINITY;
   /** How calls ended, by outcome: "ok" or an error's type. */
   readonly outcomes = new Map<string, number>();

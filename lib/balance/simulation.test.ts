@@ -18,9 +18,12 @@ type Cluster = {
   serviceMs: readonly number[];
   /** Of what all nodes together can do. */
   utilisation: number;
+  /** The first node stands still for so long from the first second on. @default not at all */
+  hangMs?: number;
 };
 type Way = "two choices" | "round robin" | "random";
-type Result = { p99Ms: number; shares: number[] };
+/** `lateShares`: of the last half of all requests. */
+type Result = { p99Ms: number; shares: number[]; lateShares: number[] };
 
 class Node {
   readonly id: string;
@@ -31,6 +34,8 @@ class Node {
   readonly #draw: () => number;
   readonly #queue: (() => void)[] = [];
   answered = 0;
+  /** Before this it does not go on. */
+  idleUntil = 0;
 
   constructor(index: number, clock: FakeClock, serviceMs: number) {
     this.id = `node-${index}`;
@@ -51,7 +56,8 @@ class Node {
   }
 
   #next(): void {
-    this.#clock.after(exponential(this.#serviceMs, this.#draw), () => {
+    const hangMs = Math.max(0, this.idleUntil - this.#clock.now());
+    this.#clock.after(hangMs + exponential(this.#serviceMs, this.#draw), () => {
       this.#queue.shift()!();
       if (this.#queue.length > 0) this.#next();
     });
@@ -62,7 +68,7 @@ function exponential(mean: number, draw: () => number): number {
   return -mean * Math.log(1 - draw());
 }
 
-function simulate(way: Way, { serviceMs, utilisation }: Cluster): Result {
+function simulate(way: Way, { serviceMs, utilisation, hangMs = 0 }: Cluster): Result {
   const clock = new FakeClock();
   const draw = randomStream(SEED);
   const nodes = serviceMs.map((ms, i) => new Node(i, clock, ms));
@@ -87,6 +93,10 @@ function simulate(way: Way, { serviceMs, utilisation }: Cluster): Result {
   const capacity = serviceMs.reduce((sum, ms) => sum + 1 / ms, 0);
   const betweenMs = 1 / (capacity * utilisation);
   const waits: number[] = [];
+  const early: number[] = [];
+  clock.after(1_000, () => {
+    nodes[0]!.idleUntil = clock.now() + hangMs;
+  });
   let sentCount = 0;
   const arrive = () => {
     const caller = callers[Math.floor(draw() * CALLERS)]!;
@@ -94,6 +104,7 @@ function simulate(way: Way, { serviceMs, utilisation }: Cluster): Result {
     const sent = caller.began(node.id, { subject: "m", rows: 1, affinity: undefined });
     node.run(() => {
       waits.push(clock.now() - sent.startedAt);
+      if (waits.length === REQUESTS / 2) early.push(...nodes.map(({ answered }) => answered));
       caller.ended(sent);
       caller.told(node.id, node.meter.read());
     });
@@ -106,6 +117,7 @@ function simulate(way: Way, { serviceMs, utilisation }: Cluster): Result {
   return {
     p99Ms: sorted[Math.floor(REQUESTS * 0.99)]!,
     shares: nodes.map(({ answered }) => answered / REQUESTS),
+    lateShares: nodes.map(({ answered }, i) => (answered - early[i]!) / (REQUESTS / 2)),
   };
 }
 
@@ -124,6 +136,15 @@ describe("two choices by what nodes tell", () => {
     // It can do a thirteenth of all.
     expect(balanced.shares[3]).toBeLessThan(0.12);
     expect(balanced.shares[3]).toBeGreaterThan(0);
+  });
+
+  test("give a node that hung its share again", () => {
+    const { lateShares } = simulate("two choices", {
+      serviceMs: [2, 2, 2],
+      utilisation: 0.5,
+      hangMs: 3_000,
+    });
+    for (const share of lateShares) expect(share).toBeGreaterThan(0.15);
   });
 
   test("share the work evenly on equal nodes", () => {

@@ -61,6 +61,21 @@ describe("LoadMeter", () => {
     expect(waits[3]! / waits[0]!).toBeGreaterThan(50);
   });
 
+  test("forgets a hang once answers come again, and follows work that has become dearer", () => {
+    const { meter, skip } = metered();
+    const answer = (ms: number) => {
+      const end = meter.began(MODEL, 1);
+      skip(ms);
+      end(true);
+    };
+    for (let i = 0; i < 100; i++) answer(2);
+    answer(5_000);
+    for (let i = 0; i < 20; i++) answer(2);
+    expect(meter.read().rowMs).toBeLessThan(5);
+    for (let i = 0; i < 50; i++) answer(100);
+    expect(meter.read().rowMs).toBeGreaterThan(60);
+  });
+
   test("does not take refusals for work that was quick", () => {
     const { meter, skip } = metered();
     const end = meter.began(MODEL, 1);

@@ -2,7 +2,7 @@
  * How loaded one node is, measured where requests come in and answers leave, so that whatever makes answers slow
  * counts: queues, workers, a busy event loop. Per model version: the time during which requests were in work, per row
  * answered, over the last few seconds. Rows of a batch share that time, so it is what one more row costs. While no
- * answer comes the cost grows: a node whose workers hang says so.
+ * answer comes the cost grows: a node whose workers hang says so. Once they go on, that was an accident.
  */
 
 import type { NodeLoad } from "../protocol/node-load.ts";
@@ -12,6 +12,8 @@ import type { Clock } from "./clock.ts";
 const MEMORY_MS = 2_000;
 /** The cost known before counts as so many rows: the first moments after a pause say little. */
 const KNOWN_ROWS = 1;
+/** How much longer than expected the rows in work may have taken to be taken for what rows cost now. */
+const SURPRISE = 10;
 /** Fewer rows than this in memory are of long ago. */
 const FADED_ROWS = 1e-3;
 
@@ -36,7 +38,7 @@ export class LoadMeter {
     const now = this.#clock.now();
     let version = this.#versions.get(key);
     if (!version) {
-      version = { rows: 0, busyMs: 0, answered: 0, rowMs: undefined, at: now };
+      version = { rows: 0, waitingMs: 0, busyMs: 0, answered: 0, rowMs: undefined, at: now };
       this.#versions.set(key, version);
     }
     const counted = version;
@@ -45,7 +47,12 @@ export class LoadMeter {
     counted.rows += rows;
     return (answered) => {
       this.#advance(counted, this.#clock.now());
+      const { rowMs = Number.POSITIVE_INFINITY } = counted;
+      const mostMs = SURPRISE * rowMs * counted.rows;
       counted.rows -= rows;
+      if (!answered && counted.rows > 0) return;
+      counted.busyMs += Math.min(counted.waitingMs, mostMs);
+      counted.waitingMs = 0;
       if (!answered) return;
       counted.answered += rows;
       counted.rowMs = rowMsOf(counted);
@@ -72,7 +79,8 @@ export class LoadMeter {
     const elapsedMs = now - version.at;
     if (elapsedMs <= 0) return;
     const kept = Math.exp(-elapsedMs / MEMORY_MS);
-    version.busyMs = version.busyMs * kept + (version.rows > 0 ? elapsedMs : 0);
+    version.busyMs *= kept;
+    if (version.rows > 0) version.waitingMs += elapsedMs;
     version.answered *= kept;
     version.at = now;
   }
@@ -81,7 +89,9 @@ export class LoadMeter {
 type Version = {
   /** In work. */
   rows: number;
-  /** Time with rows in work, and rows answered; both fade. */
+  /** Time with rows in work since the last answer. */
+  waitingMs: number;
+  /** Time with rows in work before, and rows answered; both fade. */
   busyMs: number;
   answered: number;
   /** What a row cost when one was last answered. */
@@ -89,7 +99,7 @@ type Version = {
   at: number;
 };
 
-function rowMsOf({ busyMs, answered, rowMs }: Version): number {
+function rowMsOf({ waitingMs, busyMs, answered, rowMs }: Version): number {
   if (rowMs === undefined) return answered > 0 ? busyMs / answered : 0;
-  return (busyMs + KNOWN_ROWS * rowMs) / (answered + KNOWN_ROWS);
+  return (waitingMs + busyMs + KNOWN_ROWS * rowMs) / (answered + KNOWN_ROWS);
 }

@@ -154,6 +154,11 @@ const WAYS: Readonly<Record<string, (key: string) => Promise<unknown>>> = {
     post("/predict", { model: "m", image: [1, 2, 3], cache: false }, { "X-Affinity-Key": key }),
   "gRPC metadata": (key) => grpc.infer(message(), keyed(key)),
   "a sequence over gRPC": (key) => grpc.infer(message({ sequence_id: { string_param: key } })),
+  "a stream's metadata": async (key) => {
+    const stream = grpc.stream(keyed(key));
+    stream.end(message());
+    for await (const { error_message } of stream) expect(error_message).toBe("");
+  },
 };
 
 /** Steady load until stopped; resolves to how many were answered. A failure fails the test. */
@@ -193,6 +198,18 @@ describe("a key", () => {
         });
         expect([way, key, home]).toEqual([way, key, homes.get(key)]);
       }
+  });
+
+  test("is the same as a number over HTTP and over gRPC", async () => {
+    const number = Number.MAX_SAFE_INTEGER;
+    const home = await whoAnswers(() => predict(1, String(number)));
+    const ways = [
+      () => post("/v2/models/m/infer", oip({ sequence_id: number, sequence_end: true })),
+      () => grpc.infer(message({ sequence_id: { int64_param: number } })),
+      () =>
+        grpc.infer(message({ sequence_id: { uint64_param: number }, sequence_start: { bool_param: true } })),
+    ];
+    for (const ask of ways) expect(await whoAnswers(async () => void (await ask()))).toBe(home);
   });
 
   test("that is none is refused by name", async () => {
