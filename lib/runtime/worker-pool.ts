@@ -175,6 +175,14 @@ export class InferencePool {
     return this.#pick(modelId(name))?.freeInMs(performance.now()) ?? 0;
   }
 
+  /** Workers that would begin a run of the model at once. */
+  idleWorkers(name: InstanceName): number {
+    const id = modelId(name);
+    let idle = 0;
+    for (const worker of this.#workers) if (isReady(worker, id) && worker.runsInFlight === 0) idle++;
+    return idle;
+  }
+
   /** Calls `listener` once, when a thread has got room; listeners take turns in the order they came. */
   onRoom(listener: () => void): void {
     this.#roomListeners.add(listener);
@@ -249,7 +257,7 @@ export class InferencePool {
     let best: PoolWorker | undefined;
     let bestFreeInMs = 0;
     for (const worker of this.#workers) {
-      if (!worker.alive || worker.loads > 0 || !worker.models.has(id)) continue;
+      if (!isReady(worker, id)) continue;
       if (worker.runsInFlight === 0) return worker;
       if (worker.runsInFlight >= this.#options.runsPerWorker) continue;
       if (best && worker.runsInFlight > best.runsInFlight) continue;
@@ -381,4 +389,9 @@ export class InferencePool {
     }, delayMs);
     this.#timers.add(timer);
   }
+}
+
+/** Whether it takes runs of the model now. */
+function isReady(worker: PoolWorker, id: string): boolean {
+  return worker.alive && worker.loads === 0 && worker.models.has(id);
 }

@@ -122,3 +122,27 @@ describe("when a batch that is not full runs", () => {
     expect(it.dueAt({ rows: 1, queuedAt: now - 2 }, now, 0, 3)).toBe(now + 1);
   });
 });
+
+describe("how many rows it takes", () => {
+  const timing = (perRowMs: number, perBatchMs: number) => {
+    const it = new BatchTiming();
+    learnt(it.cost, (rows) => perRowMs * rows + perBatchMs);
+    return it;
+  };
+
+  it("is all that wait, where a batch costs much by itself", () => {
+    const it = timing(0.1, 5);
+    expect([it.rowsToTake(8, 32, 1), it.rowsToTake(8, 32, 2), it.rowsToTake(99, 32, 1)]).toEqual([8, 8, 32]);
+  });
+
+  it("is an idle worker's share, where rows cost more", () => {
+    const it = timing(5, 5);
+    expect([it.rowsToTake(8, 32, 1), it.rowsToTake(8, 32, 2), it.rowsToTake(8, 32, 3)]).toEqual([8, 4, 3]);
+    expect(it.rowsToTake(1, 32, 2)).toBe(1);
+  });
+
+  it("is a few, where more would not make them cheaper, unless a full batch waits", () => {
+    const it = timing(1, 0.05);
+    expect([it.rowsToTake(8, 32, 1), it.rowsToTake(40, 32, 1)]).toEqual([1, 5]);
+  });
+});

@@ -1,5 +1,5 @@
 /**
- * When a batch that is not full should run, from what batches of this model cost and how soon rows come.
+ * When a batch that is not full should run, and of how many rows, from what batches of this model cost and how soon rows come.
  *
  * While no worker is idle, waiting costs nothing: whatever is posted would wait in the worker, and rows that come until
  * then could not join. So the batch is held until the worker is about to be free, and posted just before that, which
@@ -37,5 +37,17 @@ export class BatchTiming {
     const worthMs = this.cost.perBatchMs / (2 * rows);
     if (worthMs < TIMER_MS || this.arrivals.gapMs(now) >= worthMs) return now;
     return Math.min(queuedAt + maxDelayMs, this.arrivals.lastAt + worthMs);
+  }
+
+  /**
+   * How many of the rows that wait go into the next batch: as many as make it cheap, and no more than an idle worker's
+   * share where the time that saves is more than the batches cost that it takes.
+   */
+  rowsToTake(waiting: number, maxRows: number, idleWorkers: number): number {
+    const rows = Math.min(waiting, maxRows, this.cost.enoughRows(waiting >= maxRows));
+    if (idleWorkers < 2) return rows;
+    const share = Math.ceil(rows / idleWorkers);
+    const savedMs = (rows - share) * this.cost.perRowMs;
+    return savedMs > this.cost.perBatchMs ? share : rows;
   }
 }

@@ -34,6 +34,10 @@ class HeldRunner implements BatchRunner {
     return this.#running === 0 ? 0 : 1000;
   }
 
+  idleWorkers() {
+    return this.#running === 0 ? 1 : 0;
+  }
+
   onRoom(listener: () => void) {
     this.#listeners.add(listener);
   }

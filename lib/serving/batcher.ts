@@ -34,6 +34,8 @@ export interface BatchRunner {
   capacity(name: InstanceName): Capacity;
   /** Expected time until the worker that would run the model is free; 0 when it is. */
   freeInMs(name: InstanceName): number;
+  /** Workers that would begin a run of the model at once. */
+  idleWorkers(name: InstanceName): number;
   onRoom(listener: () => void): void;
   run(
     name: InstanceName,
@@ -291,7 +293,7 @@ export class Batcher {
       else if (!chosen || isBefore(group, chosen)) chosen = group;
     }
     if (!chosen) return undefined;
-    const rows = Math.min(maxRows, this.#timing.cost.enoughRows(chosen.rows >= maxRows));
+    const rows = this.#timing.rowsToTake(chosen.rows, maxRows, this.#runner.idleWorkers(this.#name));
     const taken = this.#queue.take(chosen.mergeKey, rows);
     this.#letIn();
     return taken;

@@ -1,7 +1,8 @@
 /**
- * The batcher in simulated time against the alternatives: no batching, and a batch that waits a fixed time to fill. What
- * is compared are means and 99th percentiles of the times to an answer, and throughput where callers never pause. The
- * tolerances are a few simulated wake-ups and what chance does in some thousand requests.
+ * The batcher in simulated time against the alternatives: no batching, and a batch that waits a fixed time to fill, for
+ * the delay that happens to suit best. Compared are means and 99th percentiles of the times to an answer, and throughput
+ * where callers never pause. It mostly leaves all of them behind; the tolerances are for where one of them suits as well
+ * (uneven bursts of eight, with eight a good batch), and for what chance does in some thousand requests.
  */
 
 import {
@@ -59,8 +60,8 @@ describe.each(Object.entries(COSTS))("with a model that costs %s", (_, cost) => 
         const ours = await run(arrivals);
         const alternatives = [...(await fixed(arrivals)), await run(arrivals, { policy: policy(1) })];
         const least = (of: (outcome: Outcome) => number) => Math.min(...alternatives.map(of));
-        expect(ours.meanMs).toBeLessThan(1.25 * least(({ meanMs }) => meanMs) + 0.05);
-        expect(ours.p99Ms).toBeLessThan(1.5 * least(({ p99Ms }) => p99Ms) + 0.1);
+        expect(ours.meanMs).toBeLessThan(1.15 * least(({ meanMs }) => meanMs) + 0.05);
+        expect(ours.p99Ms).toBeLessThan(1.6 * least(({ p99Ms }) => p99Ms) + 0.1);
       },
     );
 
