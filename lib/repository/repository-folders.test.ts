@@ -1,7 +1,7 @@
 import { appendFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { InvalidModelError, StoreUnavailableError } from "../errors.ts";
+import { CancelledError, InvalidModelError, StoreUnavailableError } from "../errors.ts";
 import { ModelRegistry } from "../registry/model-registry.ts";
 import { openStore } from "../store/open-store.ts";
 import type { Store } from "../store/store.ts";
@@ -322,6 +322,23 @@ test("an unload that fails for now is tried again", async () => {
   isAway = false;
   await settle();
   expect((await registry.get("m")).unloaded).toBe(true);
+});
+
+test("once stopped it begins nothing further, and what is cancelled is no fault", async () => {
+  await put("a/1/model.onnx", "a");
+  await put("b/1/model.onnx", "b");
+  const stopping: RepositoryFolders = new RepositoryFolders({
+    ...options,
+    importModel: async () => {
+      stopping.stop();
+      throw new CancelledError("import");
+    },
+  });
+  await stopping.sync();
+  expect(await stopping.sync()).toBe("no");
+  expect(await stopping.sync()).toBe("no");
+  expect(await registry.list()).toEqual([]);
+  expect(logged).toEqual([]);
 });
 
 test("of a name in two directories the first counts, and the other is named", async () => {

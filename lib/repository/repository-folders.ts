@@ -36,14 +36,16 @@ export class RepositoryFolders {
   /** One look and what follows from it. */
   async sync(): Promise<Again> {
     const look = await lookAt(this.#options.directories);
+    if (this.#stopped) return "no";
     this.#faults = look.unreadable.map(({ directory, reason }) =>
       fault("", undefined, `${directory}: ${reason}`),
     );
     const found = this.#firstOfEachName(look.models);
     const result: Followed = { again: "no", published: false };
     for (const folder of found.values()) {
-      if (this.#stopped) return "no";
       const { again, published } = await this.#follow(folder);
+      // What was cancelled is no fault.
+      if (this.#stopped) return "no";
       result.again = sooner(result.again, again);
       result.published ||= published;
     }
