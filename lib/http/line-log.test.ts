@@ -104,6 +104,18 @@ test("while nobody takes what is written, lines are dropped and counted, and not
   expect(dropped.failed).toBe(0);
 });
 
+test("closing does not wait for a reader that never reads, and counts what is lost", async () => {
+  const pipe = join(directory, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const reader = await open(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+  const log = logTo(pipe);
+  await log.open();
+  for (let i = 0; i < 1000; i++) log.write("x".repeat(999));
+  await log.close();
+  expect(dropped).toEqual({ slow: 1000, failed: 0 });
+  await reader.close();
+});
+
 test("lines that cannot be written are counted, and the failure is told of once", async () => {
   const log = logTo("/dev/full");
   await log.open();

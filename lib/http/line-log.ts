@@ -41,6 +41,8 @@ export class LineLog {
   readonly #maxWaiting: number;
   #text = "";
   #lines = 0;
+  /** Of what is being written. */
+  #leaving = 0;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #file: FileHandle | undefined;
@@ -83,9 +85,13 @@ export class LineLog {
     this.#closed = true;
     this.#flush();
     await Promise.race([this.#writing, delay(CLOSE_MS, undefined, { ref: false })]);
-    const left = this.#lines;
+    const left = this.#lines + this.#leaving;
     if (left > 0) this.#options.onDropped(left, "slow");
-    await this.#file?.close().catch(() => {});
+    this.#text = "";
+    this.#lines = this.#leaving = 0;
+    // Closing waits for a write that does not end.
+    const closed = this.#file?.close().catch(() => {});
+    if (!this.#writing) await closed;
   }
 
   #flush(): void {
@@ -98,7 +104,7 @@ export class LineLog {
   async #writeAll(): Promise<void> {
     do {
       const bytes = Buffer.from(this.#text);
-      const lines = this.#lines;
+      this.#leaving = this.#lines;
       this.#text = "";
       this.#lines = 0;
       try {
@@ -106,10 +112,11 @@ export class LineLog {
         await this.#writeBytes(bytes);
         this.#failing = false;
       } catch (error) {
-        if (lines > 0) this.#options.onDropped(lines, "failed");
+        if (this.#leaving > 0) this.#options.onDropped(this.#leaving, "failed");
         if (!this.#failing) this.#options.onFailure(error);
         this.#failing = true;
       }
+      this.#leaving = 0;
     } while (this.#text.length >= FULL_CHARACTERS || (this.#closed && this.#lines > 0));
     this.#writing = undefined;
     // What has come meanwhile may have no timer: `#flush` found this writing.
@@ -117,10 +124,11 @@ export class LineLog {
   }
 
   async #writeBytes(bytes: Buffer): Promise<void> {
-    const descriptor = this.#file?.fd ?? STANDARD_OUTPUT;
+    const file = this.#file;
     for (let at = 0; at < bytes.length; ) {
       try {
-        at += (await writeTo(descriptor, bytes, at)).bytesWritten;
+        const written = file ? file.write(bytes, at) : writeTo(STANDARD_OUTPUT, bytes, at);
+        at += (await written).bytesWritten;
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
         await delay(FULL_PIPE_MS);
