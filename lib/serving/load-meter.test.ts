@@ -76,6 +76,18 @@ describe("LoadMeter", () => {
     expect(meter.read().rowMs).toBeGreaterThan(60);
   });
 
+  test("learns that rows take time after they took none", () => {
+    const { meter, skip } = metered();
+    for (let i = 0; i < 100; i++) meter.began(MODEL, 1)(true);
+    skip(10_000);
+    for (let i = 0; i < 20; i++) {
+      const end = meter.began(MODEL, 1);
+      skip(50);
+      end(true);
+    }
+    expect(meter.read().rowMs).toBeGreaterThan(20);
+  });
+
   test("does not take refusals for work that was quick", () => {
     const { meter, skip } = metered();
     const end = meter.began(MODEL, 1);

@@ -14,6 +14,8 @@ const MEMORY_MS = 2_000;
 const KNOWN_ROWS = 1;
 /** How much longer than expected the rows in work may have taken to be taken for what rows cost now. */
 const SURPRISE = 10;
+/** What rows are expected to take at the least, so that nothing is dear beyond measure. */
+const LEAST_MS = 0.01;
 /** Fewer rows than this in memory are of long ago. */
 const FADED_ROWS = 1e-3;
 
@@ -48,7 +50,7 @@ export class LoadMeter {
     return (answered) => {
       this.#advance(counted, this.#clock.now());
       const { rowMs = Number.POSITIVE_INFINITY } = counted;
-      const mostMs = SURPRISE * rowMs * counted.rows;
+      const mostMs = SURPRISE * Math.max(rowMs, LEAST_MS) * counted.rows;
       counted.rows -= rows;
       if (!answered && counted.rows > 0) return;
       counted.busyMs += Math.min(counted.waitingMs, mostMs);
