@@ -110,25 +110,21 @@ export class Roster {
     const { child, asked } = this.#entries.get(server)!;
     const { question, statisticsUrl } = asked.get(endpoint)!;
     child.resume();
-    await this.#settle(child, question);
-    const hitsBefore = statisticsUrl === undefined ? 0 : await cacheHits(statisticsUrl);
-    const cpuBeforeMs = child.cpuMs;
-    const result = await this.#order(question, load);
-    const serverCpuUsPerRequest = ((child.cpuMs - cpuBeforeMs) * 1000) / result.requests;
-    if (statisticsUrl !== undefined) {
-      const share = ((await cacheHits(statisticsUrl)) - hitsBefore) / result.requests;
-      if (share < CACHED_MIN_SHARE)
-        throw new Error(`only ${(share * 100).toFixed(1)}% of answers came from the cache`);
+    try {
+      await this.#settle(child, question);
+      const hitsBefore = statisticsUrl === undefined ? 0 : await cacheHits(statisticsUrl);
+      const cpuBeforeMs = child.cpuMs;
+      const result = await this.#order(question, load);
+      const serverCpuUsPerRequest = ((child.cpuMs - cpuBeforeMs) * 1000) / result.requests;
+      if (statisticsUrl !== undefined) {
+        const share = ((await cacheHits(statisticsUrl)) - hitsBefore) / result.requests;
+        if (share < CACHED_MIN_SHARE)
+          throw new Error(`only ${(share * 100).toFixed(1)}% of answers came from the cache`);
+      }
+      return { ...result, serverCpuUsPerRequest };
+    } finally {
+      child.pause();
     }
-    child.pause();
-    return { ...result, serverCpuUsPerRequest };
-  }
-
-  /** Ends a server that failed. */
-  async dismiss({ server }: Seat): Promise<void> {
-    const entry = this.#entries.get(server);
-    this.#entries.delete(server);
-    if (entry) await this.#children.stop(entry.child);
   }
 
   async #startServer(name: ServerName): Promise<Server> {

@@ -22,10 +22,16 @@ const OPEN_LOOP_CONNECTIONS = 64;
 const MEASURES = ["throughput", "p50", "p99", "cpu", "generator"] as const;
 
 type Plan = { rounds: number; connections: readonly number[]; warmUpMs: number; durationMs: number };
+type Contestant = {
+  name: string;
+  seat: Seat;
+  /** Numbers of connections at which it has failed. */
+  failedAt: Set<number>;
+};
 /** Who takes part in a path, ours first. */
 type Contest = Pick<Path, "shareOfCapacity"> & {
   path: string;
-  contestants: { name: string; seat: Seat }[];
+  contestants: Contestant[];
 };
 
 const options = readOptions(process.argv.slice(2), {
@@ -85,7 +91,11 @@ function contestsOf({ paths, peers }: BenchmarkOptions): Contest[] {
       {
         path,
         shareOfCapacity,
-        contestants: [{ name: OURS, seat: ours }, ...others.map(([name, seat]) => ({ name, seat }))],
+        contestants: [[OURS, ours] as const, ...others].map(([name, seat]) => ({
+          name,
+          seat,
+          failedAt: new Set<number>(),
+        })),
       },
     ];
   });
@@ -108,7 +118,7 @@ async function capacityOf(roster: Roster, { warmUpMs, durationMs }: Plan): Promi
   return requestsPerSecond;
 }
 
-/** One turn of each contestant. One that fails is out of this path, and named. */
+/** One turn of each contestant. One that fails is out at this number of connections, and named. */
 async function measure(
   roster: Roster,
   contest: Contest,
@@ -118,7 +128,8 @@ async function measure(
 ): Promise<void> {
   const { path } = contest;
   const { connections } = load;
-  for (const { name, seat } of rotated(contest.contestants, round)) {
+  for (const { name, seat, failedAt } of rotated(contest.contestants, round)) {
+    if (failedAt.has(connections)) continue;
     const where = `${when}, ${path}, ${connections} connections, ${name}`;
     try {
       const result = await roster.turn(seat, load);
@@ -127,9 +138,8 @@ async function measure(
     } catch (error) {
       if (name === OURS) throw error;
       console.error(`${where}: ${(error as Error).message}`);
-      report.missing(`${name} (${path})`, (error as Error).message);
-      contest.contestants = contest.contestants.filter((contestant) => contestant.name !== name);
-      await roster.dismiss(seat);
+      report.missing(`${name} (${path}, ${connections} connections)`, (error as Error).message);
+      failedAt.add(connections);
     }
   }
 }
@@ -152,10 +162,11 @@ function summary({ requestsPerSecond, p50Ms, p99Ms, cpuShare }: TurnResult): str
   );
 }
 
-/** Ratios to every peer that lasted to the end, and what the cluster adds to one process. */
+/** Ratios to every peer where it has lasted to the end, and what the cluster adds to one process. */
 function compare({ path, contestants }: Contest, counts: readonly number[]): void {
-  for (const { name } of contestants.slice(1))
+  for (const { name, failedAt } of contestants.slice(1))
     for (const connections of counts) {
+      if (failedAt.has(connections)) continue;
       const of = (measure: string, contestant: string) => seriesName(path, connections, measure, contestant);
       for (const measure of ["throughput", "p50", "p99", "cpu"])
         if (report.has(of(measure, OURS)) && report.has(of(measure, name)))

@@ -16,6 +16,6 @@ class Digits:
     def __init__(self):
         self.model = DigitModel()
 
-    @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
+    @bentoml.api(batchable=True, max_batch_size=32)
     def predict(self, images: np.ndarray) -> List[int]:
         return self.model.digits(images)
