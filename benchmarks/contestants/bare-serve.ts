@@ -1,6 +1,5 @@
 /**
- * The practical ceiling: node:http and onnxruntime-node with the same batching policy as the inference service, and
- * nothing else: one model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
+ * The practical ceiling: node:http and onnxruntime-node with a batching policy of a few lines, and nothing else: one model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
  * `{"prediction": digit}`; `/raw` takes the bytes of what the model takes and answers ten float32 scores;
  * the same over gRPC (bare-grpc.ts). A batch goes to a worker thread when it
  * is full, or its oldest request has waited `DELAY_MS`, or a worker is idle and nothing is being computed; a second
