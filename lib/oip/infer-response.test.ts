@@ -126,5 +126,8 @@ describe("printFloat32", () => {
     }
     expect(printFloat32(data, 2, 5)).toBe("[1,-1,10]");
     expect(printFloat32(data, 3, 3)).toBe("[]");
+    const style = { digits: 6, whole: ".0", other: String };
+    const few = Float32Array.of(9.99999, 0.1, 0, -0, 3, -1e9, Number.NaN, 123_456.5, 1_817_605.6);
+    expect(printFloat32(few, 0, 9, style)).toBe("[9.99999,0.1,0,0,3.0,-1000000000,NaN,123456.5,1817605.6]");
   });
 });

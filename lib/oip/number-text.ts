@@ -25,18 +25,36 @@ export function shortFloat32(value: number): number {
 
 /** Elements whose text is written at a time, and the most characters one takes with its comma. */
 const CHUNK = 4096;
-const MOST_CHARACTERS = 26;
+const MOST_CHARACTERS = 28;
 
 const COMMA = 0x2c;
 const MINUS = 0x2d;
 const POINT = 0x2e;
 const ZERO = 0x30;
 
+/** How a protocol writes floats. */
+export type FloatStyle = {
+  /** Significant digits that are tried before 8 and 9; fewer than 8. */
+  digits?: number;
+  /** What follows a number without decimals. */
+  whole: string;
+  /** One that is very large or small, or not finite. */
+  other: (value: number) => string;
+};
+
+const SHORT: FloatStyle = { whole: "", other: (value) => String(shortFloat32(value)) };
+
 /**
- * `[…]` of a Float32Array's elements from `start` to `end`, which must be finite: each as `shortFloat32` has it. Digits
- * are written one by one, ten times as fast as numbers are turned into text: long answers hold the event loop by this.
+ * `[…]` of a Float32Array's elements from `start` to `end`; each as `shortFloat32` has it, and finite, where no style
+ * says otherwise. Digits are written one by one, ten times as fast as numbers are turned into text: long answers hold the
+ * event loop by this.
  */
-export function printFloat32(data: Float32Array, start = 0, end = data.length): string {
+export function printFloat32(
+  data: Float32Array,
+  start = 0,
+  end = data.length,
+  style: FloatStyle = SHORT,
+): string {
   const room = Buffer.allocUnsafe(Math.min(end - start, CHUNK) * MOST_CHARACTERS);
   let text = "[";
   for (let from = start; from < end; from += CHUNK) {
@@ -44,7 +62,7 @@ export function printFloat32(data: Float32Array, start = 0, end = data.length): 
     let at = 0;
     for (let i = from; i < to; i++) {
       if (i > start) room[at++] = COMMA;
-      at = writeFloat32(room, at, data[i]!);
+      at = writeFloat32(room, at, data[i]!, style);
     }
     text += room.toString("latin1", 0, at);
   }
@@ -52,20 +70,25 @@ export function printFloat32(data: Float32Array, start = 0, end = data.length): 
 }
 
 /** Gives the position after it. */
-function writeFloat32(room: Buffer, at: number, value: number): number {
+function writeFloat32(room: Buffer, at: number, value: number, { digits, whole, other }: FloatStyle): number {
   const magnitude = value < 0 ? -value : value;
   // What JavaScript does not write with an exponent, and has at most 9 significant digits: an integer of 32 bits.
   if (magnitude >= 1e-6 && magnitude < 1e7) {
-    const shortest = decimalsOf(magnitude);
-    for (let decimals = shortest; decimals <= shortest + 1; decimals++) {
+    const eight = decimalsOf(magnitude);
+    const fewer = digits === undefined ? -1 : eight - 8 + digits;
+    for (
+      let decimals = fewer < 0 ? eight : fewer;
+      decimals <= eight + 1;
+      decimals = Math.max(decimals + 1, eight)
+    ) {
       const scale = POWERS_OF_TEN[decimals]!;
       const scaled = Math.round(magnitude * scale);
       if (Math.fround(scaled / scale) !== magnitude) continue;
       if (value < 0) room[at++] = MINUS;
-      return writeDecimal(room, at, scaled, decimals);
+      return writeDecimal(room, at, scaled, decimals, whole);
     }
   }
-  return at + room.write(String(shortFloat32(value)), at, "latin1");
+  return at + room.write(other(value), at, "latin1");
 }
 
 /** How many decimals make 8 significant digits, of a magnitude from 1e-6 to below 1e7. */
@@ -77,7 +100,7 @@ function decimalsOf(magnitude: number): number {
 }
 
 /** `scaled / 10^decimals`, without zeros at its end. */
-function writeDecimal(room: Buffer, start: number, scaled: number, decimals: number): number {
+function writeDecimal(room: Buffer, start: number, scaled: number, decimals: number, none: string): number {
   let left = scaled | 0;
   for (let tenth = (left / 10) | 0; decimals > 0 && tenth * 10 === left; tenth = (left / 10) | 0) {
     left = tenth;
@@ -94,7 +117,7 @@ function writeDecimal(room: Buffer, start: number, scaled: number, decimals: num
     room[--at] = ZERO + left - tenth * 10;
     left = tenth;
   }
-  return end;
+  return decimals === 0 && none !== "" ? end + room.write(none, end, "latin1") : end;
 }
 
 /** Index of the first NaN or infinity, or -1. */

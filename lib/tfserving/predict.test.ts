@@ -1,3 +1,4 @@
+import { randomStream } from "../../test/fixtures/onnx-models.ts";
 import { REFUSED, REQUESTS, RESPONSES } from "../../test/fixtures/tfserving/vectors.ts";
 import { errorType } from "../errors.ts";
 import type { ModelMetadata } from "../protocol/inference.ts";
@@ -7,6 +8,7 @@ import { readPredictRequest } from "./predict-request.ts";
 import { printPredictResponse } from "./predict-response.ts";
 import { parseRequestBody } from "./request-body.ts";
 import { readSignatureName } from "./signature.ts";
+import { printFloat32 } from "./value-text.ts";
 
 const metadata = (inputs: TensorSpec[]): ModelMetadata => ({
   model: "m",
@@ -146,6 +148,22 @@ describe("a predict request", () => {
 });
 
 describe("a predict answer", () => {
+  test("writes floats in lists as it writes each alone", () => {
+    const random = randomStream(3);
+    const values = Array.from({ length: 30_000 }, (_, i) => (random() - 0.5) * 10 ** ((i % 20) - 9));
+    const whole = [0, -0, 1, -7, 1e6, 9_999_999, 1e7, 16_777_216, 1e21, 3.4028235e38];
+    const data = Float32Array.of(...whole, 9.99999, 0.1, Number.NaN, 1 / 0, -1 / 0, ...values);
+    const list = print([{ name: "y", datatype: "FP32", shape: [data.length], data }], "columns");
+    const printed = list.slice('{"outputs":['.length, -2).split(",");
+    expect(printed).toHaveLength(data.length);
+    for (const [i, value] of data.entries()) {
+      const alone = printFloat32(value);
+      // Between two equally near texts either will do.
+      const same = printed[i]!.length === alone.length && Object.is(Math.fround(Number(printed[i])), value);
+      if (printed[i] !== alone && !same) throw new Error(`${alone} is printed as ${printed[i]}`);
+    }
+  });
+
   test.each(RESPONSES)("prints $says as TensorFlow Serving does", ({ outputs, rows, columns }) => {
     if (rows !== undefined) expect(print(outputs, "rows")).toBe(rows);
     if (columns !== undefined) expect(print(outputs, "columns")).toBe(columns);

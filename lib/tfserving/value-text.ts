@@ -5,7 +5,7 @@
  */
 
 import { InvalidInputError } from "../errors.ts";
-import { shortFloat32 } from "../oip/number-text.ts";
+import { type FloatStyle, printFloat32 as printFloats, shortFloat32 } from "../oip/number-text.ts";
 import type { Datatype, NumericArray } from "../tensor/datatype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -17,10 +17,12 @@ export function printFloat32(value: number): string {
   return printFloat64(Math.fround(rounded) === value ? rounded : shortFloat32(value));
 }
 
-/** Rounded to six significant digits, where powers of ten are exact. */
+const FLOAT_STYLE: FloatStyle = { digits: 6, whole: ".0", other: printFloat32 };
+
+/** Rounded to six significant digits; NaN where powers of ten are not exact. */
 function sixDigits(value: number): number {
   const magnitude = Math.abs(value);
-  if (!(magnitude >= 1e-14 && magnitude < 1e6)) return value;
+  if (!(magnitude >= 1e-14 && magnitude < 1e6)) return Number.NaN;
   const scale = 10 ** (5 - Math.floor(Math.log10(magnitude)));
   return Math.round(value * scale) / scale;
 }
@@ -40,6 +42,8 @@ export function printFloat64(value: number): string {
 export class TensorPrinter {
   readonly #shape: readonly number[];
   readonly #axis: number;
+  /** Of a tensor whose lists of elements are printed as one. */
+  readonly #floats: Float32Array | undefined;
   readonly #element: (index: number) => string;
   #next = 0;
 
@@ -47,6 +51,7 @@ export class TensorPrinter {
     this.#shape = tensor.shape;
     this.#axis = axis;
     this.#element = elementPrinter(tensor);
+    if (tensor.datatype === "FP32") this.#floats = tensor.data as Float32Array;
   }
 
   /** The next element at `axis`: a value, or a list of what lies behind that axis. */
@@ -57,6 +62,11 @@ export class TensorPrinter {
   #print(axis: number): string {
     if (axis >= this.#shape.length) return this.#element(this.#next++);
     const size = this.#shape[axis]!;
+    if (this.#floats && axis + 1 === this.#shape.length) {
+      const start = this.#next;
+      this.#next += size;
+      return printFloats(this.#floats, start, this.#next, FLOAT_STYLE);
+    }
     let text = "[";
     for (let i = 0; i < size; i++) text += i === 0 ? this.#print(axis + 1) : `,${this.#print(axis + 1)}`;
     return `${text}]`;
