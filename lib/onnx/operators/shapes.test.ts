@@ -121,6 +121,9 @@ function folding(): Case[] {
   for (const op of ["ArgMax", "ArgMin"])
     for (const axis of [0, 1, -1])
       for (const keepdims of [0, 1]) cases.push({ op, inputs: [x(3, 4)], attributes: { axis, keepdims } });
+  for (const axis of [1, -1])
+    cases.push({ op: "TopK", inputs: [x("batch", 4, 3), ints(2)], attributes: { axis }, outputs: 2 });
+  cases.push({ op: "TopK", inputs: [x(3, "batch"), ints(1)], attributes: { axis: 1 }, outputs: 2 });
   for (const reduction of ["mean", "sum", "none"])
     for (const outputs of [1, 2])
       cases.push({
@@ -255,6 +258,12 @@ function structure(): Case[] {
       attributes: { mode: "nearest" },
     },
     { op: "Resize", inputs: [x(2, 3, 5), undefined, fixed(1, 2, 0.5)], attributes: { mode: "linear" } },
+    { op: "Resize", inputs: [x(1, 2, 3, 5), undefined, undefined, ints(1, 2, 6, 4)] },
+    {
+      op: "Resize",
+      inputs: [x("batch", 3, 5, 2), undefined, undefined, ints(7, 4)],
+      attributes: { mode: "linear", axes: [1, 2] },
+    },
     { op: "Reshape", inputs: [x("batch", 3, 4), ints(-1, 4)] },
     { op: "Reshape", inputs: [x("batch", 3, 4), ints(-1)] },
     { op: "ScatterElements", inputs: [x(5), ints(0, 2), x(2)], attributes: { axis: 0, reduction: "add" } },
@@ -491,6 +500,12 @@ describe("shape rules refuse", () => {
       "an axis out of range",
       "axis 2 is out of range for rank 2",
       { op: "ArgMax", inputs: [x(2, 3)], attributes: { axis: 2 } },
+    ],
+    ["more than there is", "4 elements of 3", { op: "TopK", inputs: [x(2, 3), ints(4)], outputs: 2 }],
+    [
+      "sizes of other axes",
+      "1 sizes for 2 axes",
+      { op: "Resize", inputs: [x(2, 3), undefined, undefined, ints(4)] },
     ],
     ["parts that do not add up", "do not make up 5", { op: "Split", inputs: [x(5), ints(2, 2)], outputs: 2 }],
     ["squeezing a size of 3", "is not of size 1", { op: "Squeeze", inputs: [x(2, 3), ints(1)] }],
