@@ -166,6 +166,45 @@ test("prints how a model is served in Triton's terms, and follows its configurat
   await ask("PUT", "/api/models/m/configuration", {});
 });
 
+test("follows how instances are made, and prints it; goes on with what it has where it cannot", async () => {
+  const configure = async (configuration: object) =>
+    expect(await ask("PUT", "/api/models/m/configuration", configuration)).toMatchObject({
+      status: 200,
+      json: { configuration },
+    });
+  await configure({
+    instances: { workers: 1, intraOpThreads: 2 },
+    warmup: [{ rows: 4, count: 2, inputs: { x: { values: "random" } } }],
+    labels: ["x", "y", "z"],
+    queue: { whenFull: "delay" },
+    cache: { maxBytes: 100_000 },
+  });
+  const { json } = await ask("GET", "/v2/models/m/config");
+  expect(json).toMatchObject({
+    instance_group: [{ kind: "KIND_CPU", count: 1 }],
+    model_warmup: [
+      { batch_size: 4, count: 2, inputs: { x: { data_type: "TYPE_FP32", dims: [3], random_data: true } } },
+    ],
+    dynamic_batching: { default_queue_policy: { timeout_action: "DELAY" } },
+    parameters: {
+      intra_op_thread_count: { string_value: "2" },
+      execution_provider: { string_value: "cpu" },
+      cache_max_bytes: { string_value: "100000" },
+    },
+  });
+  const reasons = async () =>
+    (await callOf(broker)("inference.states", { model: "m" })).flatMap(({ reason }) => reason || []);
+  expect((await predict("m", 3)).status).toBe(200);
+  await configure({ provider: process.platform === "win32" ? "coreml" : "dml" });
+  await eventually(async () => (await reasons())[0]?.includes("is not offered by") || undefined);
+  expect((await predict("m", 3)).status).toBe(200);
+  await configure({ warmup: [{ inputs: { z: { values: "zeros" } } }] });
+  await eventually(async () => (await reasons())[0]?.includes('no input "z"') || undefined);
+  await configure({});
+  await eventually(async () => (await reasons()).length === 0 || undefined);
+  expect((await predict("m", 3)).status).toBe(200);
+});
+
 test("counts what versions have done", async () => {
   type Stats = { model_stats: (Json & { inference_stats: Record<string, { count: number; ns: number }> })[] };
   const read = async (path: string) => (await ask("GET", path)).json as Stats;
