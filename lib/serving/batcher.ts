@@ -271,7 +271,6 @@ export class Batcher {
       const live = late.length === 0 ? batch : batch.filter(({ settled }) => !settled);
       if (live.length > 0) void this.#execute(live);
     }
-    this.#metrics.set("moiety.inference.queue.size", this.#queue.size, this.#labels);
     if (this.#queue.size === 0) return;
     this.#runner.onRoom(this.#pump);
     this.#wakeForNext(now);

@@ -30,6 +30,7 @@ const ROUTES: [path: string, body: (value: number) => object][] = [
   ["/v2/models/mnist/infer", (value) => ({ parameters: { cache: false }, inputs: [oipInput(value)] })],
   ["/v2/models/mnist/versions/1/infer", (value) => ({ inputs: [oipInput(value)] })],
   ["/v1/models/mnist:predict", (value) => ({ inputs: [square(value)] })],
+  ["/v2/models/mnist/generate", (value) => ({ image: pixels(value), cache: false })],
   ["/predict", (value) => ({ image: pixels(value), cache: false })],
 ];
 
