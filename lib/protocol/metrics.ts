@@ -77,6 +77,12 @@ export const METRICS = {
     labels: ["outcome"],
     description: "Model versions loaded, by outcome",
   },
+  "moiety.model.load.time": {
+    type: "histogram",
+    labels: ["model"],
+    unit: "ms",
+    description: "Time to load and to warm a version that could be",
+  },
   "moiety.rollout.canary.requests": {
     type: "counter",
     labels: ["model", "outcome"],

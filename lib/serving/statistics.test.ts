@@ -22,7 +22,8 @@ test("adds up what requests and batches took", () => {
   statistics.ran(3, [0], { inputMs: 0.5, inferMs: 2, outputMs: 0.25 });
   statistics.ran(1, [5], { inputMs: 1, inferMs: 1, outputMs: 1 });
   const time = "moiety.inference.phase.time";
-  expect(observed.slice(0, 3)).toEqual([
+  expect(observed.slice(0, 4)).toEqual([
+    ["moiety.model.load.time", 7, { model: "m" }],
     [time, 1, { ...name, phase: "queue" }],
     [time, 2, { ...name, phase: "queue" }],
     [time, 4.75, { ...name, phase: "compute" }, 2],

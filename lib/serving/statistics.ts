@@ -43,6 +43,7 @@ export class VersionStatistics {
   /** The version was loaded and warmed, for the first time or anew. */
   loaded(tookMs: number): void {
     this.#loadMs = tookMs;
+    this.#metrics?.observe("moiety.model.load.time", tookMs, { model: this.#name.model });
   }
 
   answered(tookMs: number): void {

@@ -121,6 +121,7 @@ test("the page tells of every phase of a prediction, of the cache and of loads",
   expect(total.count).toBe(3);
   expect(phases[0]!.sum + phases[1]!.sum).toBeLessThanOrEqual(total.sum);
   expect(distribution("moiety_inference_batch_rows")).toMatchObject({ count: 2, sum: 3 });
+  expect(distribution("moiety_model_load_time").count).toBe(1);
   expect(firstValue(metrics, "moiety_inference_queue_size", m)).toBe(0);
   expect(firstValue(metrics, "moiety_cache_hits", { tier: "memory" })).toBe(1);
   expect(firstValue(metrics, "moiety_cache_misses")).toBe(1);
