@@ -19,15 +19,14 @@ import type { MetricSink } from "../protocol/metrics.ts";
 import type { RunTimes } from "../protocol/statistics.ts";
 import type { Capacity, InstanceName, LoadedModel } from "../runtime/worker-pool.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { Admission, type AdmissionPolicy } from "./admission.ts";
 import { assemble, join, sliceRows, split } from "./batch-assembly.ts";
-import { BatchQueue, type QueuedRequest, type QueueNode, type WaitingGroup } from "./batch-queue.ts";
+import type { BatchQueue, WaitingGroup } from "./batch-queue.ts";
+import { BatchRequest } from "./batch-request.ts";
 import { BatchTiming } from "./batch-timing.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
-import { Pending, type Settle } from "./pending.ts";
-import { RowRate } from "./row-rate.ts";
 import type { VersionStatistics } from "./statistics.ts";
-import { type Waiter, WaitingRoom } from "./waiting-room.ts";
 
 /** What the batcher needs of the worker pool. */
 export interface BatchRunner {
@@ -47,19 +46,15 @@ export interface BatchRunner {
   ): Promise<Tensor[]>;
 }
 
-export type BatchPolicy = {
+export type BatchPolicy = AdmissionPolicy & {
   /** Most rows in one batch. */
   maxBatchRows: number;
-  /** Longest wait for a batch to fill. */
+  /** Longest wait for a batch to fill while a worker is idle. */
   queueDelayMs: number;
-  /** Most requests waiting. */
-  maxQueue: number;
   /** Priorities 1 to this are told apart; what asks for a later one is served with the last. @default 16 */
   priorityLevels?: number | undefined;
   /** Of requests that ask for none. @default the middle level, so that there are some before and some after it */
   defaultPriority?: number | undefined;
-  /** Of a request that finds the queue full: refused, or kept outside until there is room. @default "reject" */
-  whenFull?: "reject" | "delay" | undefined;
 };
 
 export type SubmitOptions = {
@@ -81,9 +76,6 @@ export type BatcherOptions = {
   statistics?: VersionStatistics;
 };
 
-/** Bounds of what a caller who is refused is told to wait. */
-const RETRY_SECONDS = { least: 1, most: 60 };
-
 export class Batcher {
   readonly #name: InstanceName;
   readonly #runner: BatchRunner;
@@ -92,13 +84,10 @@ export class Batcher {
   readonly #metrics: MetricSink;
   readonly #labels: { model: string };
   readonly #statistics: VersionStatistics | undefined;
-  readonly #queue = new BatchQueue<Request>();
-  /** Of requests that the queue had no room for. */
-  readonly #outside = new WaitingRoom<Request>();
+  readonly #admission: Admission<BatchRequest>;
+  readonly #queue: BatchQueue<BatchRequest>;
   readonly #deadlines: Deadlines;
   readonly #timing = new BatchTiming();
-  /** How fast rows are answered. */
-  readonly #answered = new RowRate();
   /** Only a free dimension beyond the first can make two valid requests differ in shape. */
   readonly #shapesVary: boolean;
   readonly #mergeable: boolean;
@@ -118,6 +107,8 @@ export class Batcher {
     this.#name = name;
     this.#runner = runner;
     this.#policy = policy;
+    this.#admission = new Admission(policy, () => this.#pumpSoon());
+    this.#queue = this.#admission.queue;
     this.#clock = clock;
     this.#metrics = metrics;
     this.#labels = { model: name.model };
@@ -129,13 +120,13 @@ export class Batcher {
   /** Holds for what comes from now on; what waits keeps the place it has. */
   set policy(policy: BatchPolicy) {
     this.#policy = policy;
-    this.#letIn();
+    this.#admission.policy = policy;
     if (this.#queue.size > 0) this.#pumpSoon();
   }
 
   /** Requests waiting for a batch, those outside a full queue among them. */
   get queued(): number {
-    return this.#queue.size + this.#outside.size;
+    return this.#admission.size;
   }
 
   /**
@@ -166,8 +157,7 @@ export class Batcher {
     }
     const giveUp = this.#clock.after(timeoutMs, () => {
       this.#gaveUp = true;
-      const left = [...this.#outside.takeAll(), ...this.#queue.takeAll()];
-      for (const request of left) request.fail(this.#drainingError());
+      for (const request of this.#admission.takeAll()) request.fail(this.#drainingError());
       this.#draining?.resolve();
     });
     await this.#draining.promise;
@@ -187,19 +177,18 @@ export class Batcher {
     if (signal?.aborted) return Promise.reject(new CancelledError(this.#title()));
     const now = this.#clock.now();
     if (expiresAt <= now) return Promise.reject(new DeadlineExceededError(this.#title(), timeoutMs));
-    const { maxQueue, whenFull } = this.#policy;
-    const isFull = this.#queue.size >= maxQueue;
-    if (isFull && (whenFull !== "delay" || this.#outside.isFull(maxQueue)))
-      return Promise.reject(new QueueFullError(this.#name.model, maxQueue, this.#retryAfterSeconds(now)));
+    if (this.#admission.isClosed) {
+      const retryAfterSeconds = this.#admission.retryAfterSeconds(now);
+      return Promise.reject(new QueueFullError(this.#name.model, this.#policy.maxQueue, retryAfterSeconds));
+    }
 
     return new Promise((resolve, reject) => {
       const mergeKey = this.#mergeKey(inputs, outputs);
-      const request = new Request({ inputs, rows, outputs, mergeKey, level, queuedAt: now }, expiresAt, {
+      const request = new BatchRequest({ inputs, rows, outputs, mergeKey, level, queuedAt: now }, expiresAt, {
         resolve,
         reject,
         left: () => {
-          if (!this.#outside.leave(request)) this.#queue.remove(request);
-          this.#letIn();
+          this.#admission.leave(request);
           this.#deadlines.delete(request);
           this.#settleDrain();
         },
@@ -208,27 +197,9 @@ export class Batcher {
       if (signal) request.abortOn(signal, () => new CancelledError(this.#title()));
       this.#timing.arrivals.passed(rows, now);
       this.#deadlines.add(request);
-      if (isFull) this.#outside.enter(request);
-      else {
-        this.#queue.push(request);
-        this.#pumpSoon();
-      }
-    });
-  }
-
-  /** Lets in who waits outside, as far as there is room. */
-  #letIn(): void {
-    while (this.#outside.size > 0 && this.#queue.size < this.#policy.maxQueue) {
-      this.#queue.push(this.#outside.next()!);
+      this.#admission.enter(request);
       this.#pumpSoon();
-    }
-  }
-
-  /** What is here takes so long, at the pace of late. */
-  #retryAfterSeconds(now: number): number {
-    const backlogMs = (this.#queue.rows + this.#outside.rows) * this.#answered.gapMs(now);
-    if (!Number.isFinite(backlogMs)) return RETRY_SECONDS.least;
-    return Math.min(Math.max(Math.ceil(backlogMs / 1000), RETRY_SECONDS.least), RETRY_SECONDS.most);
+    });
   }
 
   async #submitInParts(
@@ -277,7 +248,7 @@ export class Batcher {
   };
 
   /** The batch to run now: of the groups that are due, that of the lowest level; among equals the longest waiting. */
-  #next(now: number): Request[] | undefined {
+  #next(now: number): BatchRequest[] | undefined {
     this.#dueAt = Number.POSITIVE_INFINITY;
     if (this.#queue.size === 0) return undefined;
     const capacity = this.#runner.capacity(this.#name);
@@ -294,7 +265,7 @@ export class Batcher {
     if (!chosen) return undefined;
     const rows = this.#timing.rowsToTake(chosen.rows, maxRows, this.#runner.idleWorkers(this.#name));
     const taken = this.#queue.take(chosen.mergeKey, rows);
-    this.#letIn();
+    this.#admission.letIn();
     return taken;
   }
 
@@ -310,7 +281,7 @@ export class Batcher {
     this.#timer = Number.isFinite(delayMs) ? this.#clock.after(delayMs, this.#pump) : undefined;
   }
 
-  async #execute(batch: Request[]): Promise<void> {
+  async #execute(batch: BatchRequest[]): Promise<void> {
     this.#running++;
     try {
       const answers = await this.#run(batch);
@@ -325,7 +296,7 @@ export class Batcher {
     }
   }
 
-  async #run(batch: readonly Request[]): Promise<Tensor[][]> {
+  async #run(batch: readonly BatchRequest[]): Promise<Tensor[][]> {
     let rows = 0;
     for (const request of batch) rows += request.rows;
     const startedAt = this.#clock.now();
@@ -343,13 +314,13 @@ export class Batcher {
       },
       this.#timing.cost.of(rows),
     );
-    this.#answered.passed(rows, this.#clock.now());
+    this.#admission.answered(rows, this.#clock.now());
     this.#metrics.observe("moiety.inference.batch.rows", rows, this.#labels);
     return batch.length === 1 ? [outputs] : split(outputs, batch);
   }
 
   /** After a merged batch failed: whoever poisoned it fails alone. */
-  async #executeOneByOne(batch: readonly Request[]): Promise<void> {
+  async #executeOneByOne(batch: readonly BatchRequest[]): Promise<void> {
     for (const request of batch) {
       if (request.settled) continue;
       try {
@@ -391,25 +362,3 @@ function isBefore(a: WaitingGroup, b: WaitingGroup): boolean {
 
 /** On what terms a request waits. */
 type Terms = { level: number; timeoutMs: number; expiresAt: number; signal: AbortSignal | undefined };
-
-/** One caller's request in the queue or in a batch. */
-class Request extends Pending<Tensor[]> implements QueuedRequest, Waiter {
-  readonly inputs: readonly Tensor[];
-  readonly rows: number;
-  readonly outputs: readonly string[] | undefined;
-  readonly mergeKey: string;
-  readonly level: number;
-  readonly queuedAt: number;
-  place: QueueNode<QueuedRequest> | undefined = undefined;
-  roomNumber = -1;
-
-  constructor(facts: QueuedRequest, expiresAt: number, settle: Settle<Tensor[]>) {
-    super(expiresAt, settle);
-    this.inputs = facts.inputs;
-    this.rows = facts.rows;
-    this.outputs = facts.outputs;
-    this.mergeKey = facts.mergeKey;
-    this.level = facts.level;
-    this.queuedAt = facts.queuedAt;
-  }
-}
