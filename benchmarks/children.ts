@@ -1,7 +1,8 @@
 /**
- * Child processes of a benchmark: contestants, servers, the load generator. Each runs in a process group of its
- * own, so that pausing and stopping reach its workers too; so they do those that have left the group. Children speak lines; every wait has a deadline; what
- * a child says on stderr goes to a log file whose end is quoted when it fails. `withChildren` leaves none behind.
+ * Child processes of a benchmark: contestants, servers, the load generator. Each runs in a process group of its own, so
+ * that pausing and stopping reach its workers too; they also reach descendants that have left the group. Children speak
+ * lines; every wait has a deadline; what a child says on stderr goes to a log file whose end is quoted when it fails.
+ * `withChildren` leaves none behind.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

@@ -8,7 +8,7 @@ import { cpSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Child, Children } from "./children.ts";
 import { type LoadOrder, type LoadResult, MAX_EXTENSION } from "./load.ts";
-import { type DigitImage, MNIST_DIRECTORY, testImages } from "./mnist.ts";
+import { MNIST_DIRECTORY, testImages } from "./mnist.ts";
 import type { EndpointName, Seat, ServerName } from "./paths.ts";
 import { BENCH_DIRECTORY, type MissingPeer, missingPeers, PYTHON } from "./peers/peers.ts";
 import { publishedModel, referenceDigits } from "./published-model.ts";
@@ -62,10 +62,6 @@ export class Roster {
   /** The model all serve, once Moiety has started. */
   get onnxFile(): string {
     return join(this.#directory, "model.onnx");
-  }
-
-  get images(): readonly DigitImage[] {
-    return this.#images;
   }
 
   has({ server }: Seat): boolean {

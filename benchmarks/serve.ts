@@ -54,7 +54,8 @@ async function benchmark(children: Children, chosen: BenchmarkOptions): Promise<
     for (const contest of contests)
       contest.contestants = contest.contestants.filter(({ seat }) => roster.has(seat));
 
-    if (chosen.paths.includes(ENGINE)) await measureEngine({ children, roster, report, ...plan });
+    if (chosen.paths.includes(ENGINE) && ENGINE_PEERS.some((peer) => chosen.peers.includes(peer)))
+      await measureEngine({ children, roster, report, ...plan });
     for (let round = 1; round <= plan.rounds; round++) {
       const capacity = contests.some(isOpen) ? await capacityOf(roster, plan) : 0;
       for (const contest of contests)

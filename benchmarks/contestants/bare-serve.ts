@@ -1,12 +1,12 @@
 /**
- * The practical ceiling: node:http and onnxruntime-node with a batching policy of a few lines, and nothing else: one model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
- * `{"prediction": digit}`; `/raw` takes the bytes of what the model takes and answers ten float32 scores;
- * the same over gRPC (bare-grpc.ts). A batch goes to a worker thread when it
- * is full, or its oldest request has waited `DELAY_MS`, or a worker is idle and nothing is being computed; a second
- * batch may wait behind the one that a worker computes.
+ * The practical ceiling: node:http and onnxruntime-node with a batching policy of a few lines, and nothing else: one
+ * model, no validation, no versions, no metrics. `/predict` takes `{"image": [pixels]}` and answers
+ * `{"prediction": digit}`; `/raw` takes the bytes of what the model takes and answers ten float32 scores; the same over
+ * gRPC (bare-grpc.ts). A batch goes to a worker thread when it is full, or its oldest request has waited `DELAY_MS`, or
+ * a worker is idle and nothing is being computed; a second batch may wait behind the one that a worker computes.
  *
- * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL HOST:PORT TYPE`, the second
- * for gRPC, the third what `/raw` and gRPC take: uint8 or float32
+ * usage: bare-serve.ts MODEL.onnx WORKERS; says `listening on URL HOST:PORT TYPE`, the second for gRPC, the third what
+ * `/raw` and gRPC take: uint8 or float32
  */
 
 import { createServer, type ServerResponse } from "node:http";

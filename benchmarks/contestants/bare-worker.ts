@@ -1,5 +1,4 @@
-/** Worker thread of the bare server: says what elements the model takes; then pixels 0..255 of a batch in, class
- * scores out. */
+/** Worker thread of the bare server: says what elements the model takes; then pixels of a batch in, class scores out. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { openReferenceModel } from "../reference-model.ts";
