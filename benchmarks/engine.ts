@@ -69,8 +69,8 @@ export async function measureEngine({ children, roster, report, rounds, duration
   for (const contestant of contestants) {
     let best = 0;
     const tried: string[] = [];
+    await ask(contestant, contestant.settings[0]!, durationMs * TRIAL_SHARE);
     for (const setting of contestant.settings) {
-      await ask(contestant, setting, durationMs * TRIAL_SHARE);
       const { imagesPerSecond: rate } = await ask(contestant, setting, durationMs * TRIAL_SHARE);
       tried.push(`${setting.rows} x ${setting.callers}: ${rate.toFixed(0)}`);
       if (rate > best) [best, contestant.chosen] = [rate, setting];
