@@ -4,7 +4,7 @@ import { constants } from "node:fs";
 import { mkdtemp, open, readFile, rename, rm, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { until } from "../../test/fixtures/eventually.ts";
+import { settled, until } from "../../test/fixtures/eventually.ts";
 import { LineLog } from "./line-log.ts";
 
 let directory: string;
@@ -92,6 +92,7 @@ test("while nobody takes what is written, lines are dropped and counted, and not
   });
   let taken = 0;
   const cat = spawn("cat", [pipe], { stdio: ["ignore", "pipe", "inherit"] });
+  const catEnded = once(cat, "close");
   cat.stdout.on("data", (chunk: Buffer) => {
     taken += chunk.length;
   });
@@ -99,7 +100,7 @@ test("while nobody takes what is written, lines are dropped and counted, and not
   log.write("goes on");
   await log.close();
   await reader.close();
-  await once(cat, "close");
+  await settled(catEnded);
   expect(taken).toBe((written - dropped.slow!) * 1000 + 8);
   expect(dropped.failed).toBe(0);
 });
