@@ -5,6 +5,7 @@
 
 import type { BrokerOptions, Middleware } from "moleculer";
 import { type Config, readConfig } from "./lib/config.ts";
+import { silenceRuntime } from "./lib/runtime/telemetry.ts";
 import { keepRequestsYoung } from "./lib/runtime/young-heap.ts";
 import "./mixins/config.ts";
 import { BalanceStrategy, balanceMiddleware } from "./mixins/balance.ts";
@@ -23,6 +24,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Options for one broker; make new ones for each. */
 export function brokerOptions(config: Config): BrokerOptions {
+  silenceRuntime();
   keepRequestsYoung();
   const cluster = config.mode === "cluster";
   return {

@@ -55,7 +55,7 @@ export class Child {
     this.#process = spawn(command, args, {
       detached: true,
       stdio: ["pipe", "pipe", log],
-      env: { ...process.env, ...env },
+      env: { ORT_DISABLE_TELEMETRY: "1", ...process.env, ...env },
     });
     closeSync(log);
     this.#process.stdin?.on("error", () => {});

@@ -5,6 +5,7 @@
  */
 
 import LightRunner from "jest-light-runner";
+import { silenceRuntime } from "../../lib/runtime/telemetry.ts";
 import { StallWatch } from "./stall-watch.ts";
 
 const MAX_RUNS = 4;
@@ -19,6 +20,7 @@ export type Listeners = [
 
 export default class PatientRunner extends LightRunner {
   override async runTests(tests: TestFile[], watcher: unknown, ...listeners: Listeners): Promise<void> {
+    silenceRuntime();
     const [onStart, onResult, onFailure] = listeners;
     const watch = new StallWatch();
     watch.start();
