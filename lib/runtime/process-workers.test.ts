@@ -54,8 +54,12 @@ test.each(["SIGABRT", "SIGSEGV", "SIGKILL"] as const)(
 
 test("a run that ends every process that takes it is answered, and the others go on", async () => {
   const poison = pool.run(affine, () => {
+    // None can answer before it ends.
+    const standing = [...pool.workers];
+    for (const { pid } of standing) process.kill(pid!, "SIGSTOP");
     queueMicrotask(() => {
-      for (const { pid, runsInFlight } of pool.workers) if (runsInFlight > 0) process.kill(pid!, "SIGABRT");
+      for (const { pid, runsInFlight } of standing) if (runsInFlight > 0) process.kill(pid!, "SIGABRT");
+      for (const { pid } of standing) process.kill(pid!, "SIGCONT");
     });
     return x(1)();
   });

@@ -67,8 +67,12 @@ test("each version is published once and served by a node that sees no folder", 
 });
 
 test("the index names what no registry could take in", async () => {
-  const index = await fetch(`${url}/v2/repository/index`, { method: "POST" });
-  const entries = (await index.json()) as { name: string; state: string; reason: string }[];
+  // What is published is loaded a moment later.
+  const entries = await eventually(async () => {
+    const index = await fetch(`${url}/v2/repository/index`, { method: "POST" });
+    const all = (await index.json()) as { name: string; state: string; reason: string }[];
+    return all.find(({ name }) => name === "external-data")?.state === "READY" ? all : undefined;
+  });
   expect(entries.filter(({ name }) => name === "zipmap")).toMatchObject([
     { state: "UNAVAILABLE", reason: expect.stringContaining("'zipmap': False") },
   ]);
