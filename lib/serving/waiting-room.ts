@@ -7,6 +7,8 @@
 
 /** Most requests in the room, for each that the queue takes. */
 const TIMES_THE_QUEUE = 10;
+/** Fewer gaps than this are let be. */
+const FEW_GAPS = 64;
 
 export interface Waiter {
   readonly rows: number;
@@ -39,6 +41,8 @@ export class WaitingRoom<R extends Waiter> {
   }
 
   enter(request: R): void {
+    // While the first stays, those behind it may come and go without end.
+    if (this.#waiting.length > 2 * this.#size + FEW_GAPS) this.#closeGaps();
     request.roomNumber = this.#firstNumber + this.#waiting.push(request) - 1;
     this.#size++;
     this.#rows += request.rows;
@@ -66,6 +70,21 @@ export class WaitingRoom<R extends Waiter> {
     const all: R[] = [];
     for (let first = this.next(); first; first = this.next()) all.push(first);
     return all;
+  }
+
+  #closeGaps(): void {
+    const waiting = this.#waiting.filter((request) => request !== undefined);
+    for (const [i, request] of waiting.entries()) {
+      request.roomNumber = this.#firstNumber + i;
+      this.#waiting[i] = request;
+    }
+    this.#waiting.length = waiting.length;
+    this.#gone = 0;
+  }
+
+  /** Places that are kept, those of who has left included. */
+  get places(): number {
+    return this.#waiting.length;
   }
 
   /** In one piece once they are half of what is kept: constant time, on the whole. */
